@@ -194,15 +194,15 @@ fn a_file_beyond_the_limit_of_file_sizes_is_a_failed_object() {
 #[test]
 fn a_file_that_cannot_be_written_is_a_failed_object() {
     let folder = tempfile::tempdir().unwrap();
-    let long = "n".repeat(256);
+    let long: &'static str = "n".repeat(256).leak();
     let server = Server::start([
         ("taken", Conduct::Right, noise(10)),
         ("free", Conduct::Right, noise(10)),
-        (&*long, Conduct::Right, noise(10)),
+        (long, Conduct::Right, noise(10)),
     ]);
     fs::create_dir(folder.path().join("taken")).unwrap();
     let out = folder.path().display().to_string();
-    let urls = ["taken", "free", &long].map(|path| server.url(path));
+    let urls = ["taken", "free", long].map(|path| server.url(path));
     let ended = run(&[&*urls[0], &urls[1], &urls[2], "-o", &out, "--json"]).assert_code(1);
     assert!(
         ended.stderr.contains(&server.url("taken")) && ended.stderr.contains("Is a directory"),
