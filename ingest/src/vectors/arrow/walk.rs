@@ -77,12 +77,6 @@ impl ArrowWalk {
         self.at
     }
 
-    /// Rows of the batches that were passed.
-    #[cfg(feature = "objects")]
-    pub(crate) fn rows_passed(&self) -> u64 {
-        self.rows
-    }
-
     /// Components of all vectors, once they are known.
     pub(crate) fn dim(&self) -> Option<u32> {
         self.dim
@@ -156,14 +150,6 @@ impl ArrowWalk {
         }
     }
 
-    /// After the last byte: whether the image was whole.
-    pub(crate) fn check_end(&mut self, wanted: &WantedColumns<'_>) -> Result<(), ArrowError> {
-        match self.step(&[], wanted)? {
-            ArrowStep::End => Ok(()),
-            _ => Err(ArrowError::CutOff { at: self.at, bytes: self.image_bytes }),
-        }
-    }
-
     /// The rows of the record batch that [`Self::step`] has found in these bytes, behind those that
     /// were `found` before.
     pub(crate) fn read_batch<'a>(
@@ -180,11 +166,6 @@ impl ArrowWalk {
         let body = bytes.get(message.body_at..).unwrap_or_default();
         let bytes_max = usize::try_from(self.held_bytes_max).unwrap_or(usize::MAX);
         found.add(&columns, &BatchBody { head, body, at: self.at, bytes_max })
-    }
-
-    /// No rows yet, behind those of the batches that were passed.
-    pub(crate) fn found<'a>(&self) -> FoundRows<'a> {
-        FoundRows { dim: self.dim, rows: self.rows, ..FoundRows::default() }
     }
 
     /// Passes a batch, with the rows that it had and their dimension.
@@ -257,10 +238,11 @@ impl ArrowWalk {
         } else if let Some(batch) = message.head.header_as_record_batch() {
             let negative = |_| self.damaged("its length is negative");
             let rows = u64::try_from(batch.length()).map_err(negative)?;
-            if (bytes.len() as u64) < message.bytes {
-                return self.more(message.bytes);
-            }
-            return Ok(ArrowStep::Batch { bytes: message.bytes, rows });
+            // Also where it is there: what is refused doesn't depend on where parts end.
+            let whole = self.more(message.bytes)?;
+            let is_there = bytes.len() as u64 >= message.bytes;
+            let batch = ArrowStep::Batch { bytes: message.bytes, rows };
+            return Ok(if is_there { batch } else { whole });
         } else if message.head.header_as_dictionary_batch().is_none() {
             return Err(no_batch(self.at));
         }
@@ -360,6 +342,28 @@ impl ArrowWalk {
             return Err(other("it lists other batches"));
         }
         Ok(())
+    }
+}
+
+/// For images that arrive piece by piece.
+#[cfg(feature = "objects")]
+impl ArrowWalk {
+    /// Rows of the batches that were passed.
+    pub(crate) fn rows_passed(&self) -> u64 {
+        self.rows
+    }
+
+    /// After the last byte: whether the image was whole.
+    pub(crate) fn check_end(&mut self, wanted: &WantedColumns<'_>) -> Result<(), ArrowError> {
+        match self.step(&[], wanted)? {
+            ArrowStep::End => Ok(()),
+            _ => Err(ArrowError::CutOff { at: self.at, bytes: self.image_bytes }),
+        }
+    }
+
+    /// No rows yet, behind those of the batches that were passed.
+    pub(crate) fn found<'a>(&self) -> FoundRows<'a> {
+        FoundRows { dim: self.dim, rows: self.rows, ..FoundRows::default() }
     }
 }
 
