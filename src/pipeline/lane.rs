@@ -116,7 +116,7 @@ impl<M: Meta> Lane<M> {
     /// [`Refused::Ring`] by the lane's own count, so that a flush can't fail; the slice and the
     /// metadata are returned. If the ring is full, everything pushed is published, because nothing
     /// can be added to that batch.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, slice: PoolSlice, meta: M) -> Result<Sequence, NotPushed<M>> {
         self.ring.event_of(slice, meta).map(|event| self.ring.put(event))
     }

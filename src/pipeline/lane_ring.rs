@@ -143,7 +143,7 @@ impl<M: Meta> LaneRing<M> {
     }
 
     /// The event for the next slot, with this slice. The slice has the next sequence from now on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn event_of(
         &mut self,
         slice: PoolSlice,

@@ -2,7 +2,7 @@
 //! instructions under callgrind.
 //!
 //! ```text
-//!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers, compared
+//!   client's end of a Unix socket: 32 requests ─▶ receive, cut, validate, score, answer, send ─▶ 32 answers
 //! ```
 //! There is no sink and no second thread. The client makes two system calls per batch.
 #![allow(missing_debug_implementations, reason = "it is never printed")]
@@ -22,7 +22,8 @@ use slipring_ingest::io::{
 };
 use slipring_ingest::stage::{Request, Score, Verdict, scorer, validator};
 use slipring_ingest::wire::frames::{
-    COUNT_HEADER_BYTES, Limits, Mode, answer_bytes, encode_request,
+    HELLO_ANSWER_BYTES, Hello, Limits, Mode, Status, answer_bytes, decode_answer, encode_hello,
+    encode_request,
 };
 
 const DIM: u32 = 128;
@@ -37,9 +38,11 @@ const TURNS_MAX: usize = 100;
 pub struct Service {
     driver: Driver,
     client: UnixStream,
+    mode: Mode,
     requests: Vec<u8>,
     answers: Vec<u8>,
-    expected: Vec<u8>,
+    /// The scores of each request.
+    scores: Vec<u8>,
 }
 
 impl Service {
@@ -48,7 +51,7 @@ impl Service {
     /// # Panics
     /// If the machine has no memory, socket or temporary folder for it.
     #[must_use]
-    pub fn new(vectors: usize) -> Self {
+    pub fn new(mode: Mode, vectors: usize) -> Self {
         let path = std::env::temp_dir().join(format!("slipring-requests-{}", std::process::id()));
         let _absent = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).expect("a socket in the temporary folder");
@@ -57,34 +60,48 @@ impl Service {
         std::fs::remove_file(&path).expect("the file was made");
         client.set_nonblocking(true).expect("a socket can be nonblocking");
         let values: Vec<f32> = (0..DIM as usize * vectors).map(|i| (i % 7) as f32).collect();
-        let (mut requests, mut expected) = (Vec::new(), Vec::new());
-        for _ in 0..BATCH {
-            encode_request(Mode::Count, DIM, 0, &values, &mut requests);
-            expected.extend((vectors as u32).to_le_bytes());
-            let score = |vector: &[f32]| vector.iter().sum::<f32>().to_le_bytes();
-            expected.extend(values.chunks_exact(DIM as usize).flat_map(score));
-        }
-        assert_eq!(
-            expected.len(),
-            BATCH * answer_bytes(Mode::Count, vectors),
-            "{COUNT_HEADER_BYTES} bytes and the scores"
-        );
-        let answers = vec![0; expected.len()];
+        let score = |vector: &[f32]| vector.iter().sum::<f32>().to_le_bytes();
+        let scores = values.chunks_exact(DIM as usize).flat_map(score).collect();
+        let driver = driver(Listener::Unix(listener));
         let mut service =
-            Self { driver: driver(Listener::Unix(listener)), client, requests, answers, expected };
+            Self { driver, client, mode, requests: Vec::new(), answers: Vec::new(), scores };
+        if mode == Mode::Header {
+            encode_hello(&Hello { dim: DIM, ids: false }, &mut service.requests);
+            service.answers.resize(HELLO_ANSWER_BYTES, 0);
+            service.batch();
+            service.requests.clear();
+        }
+        for number in 0..BATCH as u64 {
+            encode_request(mode, DIM, number, &values, &mut service.requests);
+        }
+        service.answers.resize(BATCH * answer_bytes(mode, vectors), 0);
         service.batches(4);
         service
     }
 
-    /// Sends batches one after the other, and compares every answer.
+    /// Sends batches one after the other, waits for all of their answers, and compares those of the
+    /// last one.
     ///
     /// # Panics
     /// If an answer is missing or wrong.
     pub fn batches(&mut self, batches: usize) {
         for _ in 0..batches {
             self.batch();
-            assert!(self.answers == self.expected, "every request is answered with its scores");
         }
+        self.compare();
+    }
+
+    fn compare(&self) {
+        let mut rest = self.answers.as_slice();
+        for number in 0..BATCH as u64 {
+            let (head, scores) =
+                decode_answer(self.mode, rest).expect("an answer").expect("a complete one");
+            let sequence = if self.mode == Mode::Count { 0 } else { number };
+            assert_eq!((head.status, head.sequence), (Some(Status::Ok), sequence));
+            assert_eq!(rest[scores], self.scores, "request {number} is answered with its scores");
+            rest = &rest[head.bytes_total..];
+        }
+        assert!(rest.is_empty(), "each request has one answer");
     }
 
     fn batch(&mut self) {
@@ -157,12 +174,17 @@ fn driver(listener: Listener) -> Driver {
 
 #[cfg(test)]
 mod tests {
+    use slipring_ingest::wire::frames::Mode;
+
     use super::Service;
 
     #[test]
     fn every_answer_is_right() {
-        for vectors in [1, 8, 64] {
-            Service::new(vectors).batches(2);
+        for mode in [Mode::Count, Mode::Header1, Mode::Header] {
+            for vectors in [1, 8, 64] {
+                let mut service = Service::new(mode, vectors);
+                (0..3).for_each(|_| service.batches(1));
+            }
         }
     }
 }

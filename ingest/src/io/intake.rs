@@ -481,7 +481,7 @@ fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max
     let mut at = 0;
     for _ in 0..frames_max {
         match parser.parse(&mut mode, &bytes[at..]) {
-            Parsed::Request(_, head) => at += head.frame_bytes(),
+            Parsed::Request(head) => at += head.frame_bytes(),
             Parsed::Incomplete { .. } => break,
             Parsed::Broken(_) => return bytes.len(),
         }

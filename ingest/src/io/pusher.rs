@@ -19,7 +19,7 @@ use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Reply, Statu
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// A complete frame.
-    Request(Mode, FrameHead),
+    Request(FrameHead),
     /// Not enough bytes: at least this many are missing.
     Incomplete { missing_bytes: usize },
     /// No frame, and none can be found in what follows: this is the last answer.
@@ -32,18 +32,30 @@ pub(super) struct Parser(pub(super) Limits);
 
 impl Parser {
     /// What is at the front of `bytes`. The first four bytes of a connection decide its mode.
-    #[inline(always)]
     pub(super) fn parse(&self, known: &mut Option<Mode>, bytes: &[u8]) -> Parsed {
-        let mode = match *known {
-            Some(mode) => mode,
+        match self.mode(known, bytes) {
+            Ok(mode) => self.parse_as(mode, bytes),
+            Err(other) => other,
+        }
+    }
+
+    /// A connection's mode, or what is at the front of `bytes` instead.
+    #[inline]
+    fn mode(&self, known: &mut Option<Mode>, bytes: &[u8]) -> Result<Mode, Parsed> {
+        match *known {
+            Some(mode) => Ok(mode),
             None => match detect(bytes) {
-                Detected::Need => return missing(DETECT_BYTES, bytes),
-                Detected::Unknown => return Parsed::Broken(Status::BadMagic),
-                Detected::Mode(mode) => *known.insert(mode),
+                Detected::Need => Err(missing(DETECT_BYTES, bytes)),
+                Detected::Unknown => Err(Parsed::Broken(Status::BadMagic)),
+                Detected::Mode(mode) => Ok(*known.insert(mode)),
             },
-        };
+        }
+    }
+
+    #[inline(always)]
+    fn parse_as(&self, mode: Mode, bytes: &[u8]) -> Parsed {
         match front(mode, bytes, &self.0) {
-            Front::Frame(head) if bytes.len() >= head.frame_bytes() => Parsed::Request(mode, head),
+            Front::Frame(head) if bytes.len() >= head.frame_bytes() => Parsed::Request(head),
             Front::Frame(head) => missing(head.frame_bytes(), bytes),
             Front::Partial => missing(mode.header_bytes(), bytes),
             Front::Broken(status) => Parsed::Broken(status),
@@ -103,7 +115,7 @@ pub(super) trait FrameBytes: Deref<Target = [u8]> {
 
 /// Bytes in the pool: a payload stays where it is.
 impl FrameBytes for Received {
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         head: &FrameHead,
@@ -186,30 +198,57 @@ impl<'a> FramePusher<'a> {
     /// Pushes complete frames from the front of `bytes`, until something stops it.
     #[inline]
     pub(super) fn push_all(&mut self, parser: &Parser, bytes: &mut impl FrameBytes) -> Stop {
+        if bytes.is_empty() {
+            return Stop::Empty;
+        }
+        // A loop for each mode, so that no frame asks for it.
+        match parser.mode(&mut self.conn.mode, bytes) {
+            Ok(Mode::Count) => self.push_mode(Mode::Count, parser, bytes),
+            Ok(Mode::Header1) => self.push_mode(Mode::Header1, parser, bytes),
+            Ok(Mode::Header) => self.push_mode(Mode::Header, parser, bytes),
+            Err(other) => self.stop_at(other),
+        }
+    }
+
+    #[inline(always)]
+    fn push_mode(&mut self, mode: Mode, parser: &Parser, bytes: &mut impl FrameBytes) -> Stop {
         loop {
-            if let Err(stop) = self.push_frame(parser, bytes) {
+            if bytes.is_empty() {
+                return Stop::Empty;
+            }
+            let head = match parser.parse_as(mode, bytes) {
+                Parsed::Request(head) => head,
+                other => return self.stop_at(other),
+            };
+            if let Err(stop) = self.push_frame(mode, &head, bytes) {
                 return stop;
             }
         }
     }
 
-    #[inline]
-    fn push_frame(&mut self, parser: &Parser, bytes: &mut impl FrameBytes) -> Result<(), Stop> {
-        if bytes.is_empty() {
-            return Err(Stop::Empty);
+    /// No complete frame is at the front.
+    fn stop_at(&mut self, parsed: Parsed) -> Stop {
+        match parsed {
+            Parsed::Incomplete { missing_bytes } => Stop::Incomplete { missing_bytes },
+            Parsed::Broken(status) => self.push_last(status),
+            Parsed::Request(..) => unreachable!("a request is pushed"),
         }
-        let (mode, head) = match parser.parse(&mut self.conn.mode, bytes) {
-            Parsed::Request(mode, head) => (mode, head),
-            Parsed::Incomplete { missing_bytes } => return Err(Stop::Incomplete { missing_bytes }),
-            Parsed::Broken(status) => return Err(self.push_last(status)),
-        };
+    }
+
+    #[inline(always)]
+    fn push_frame(
+        &mut self,
+        mode: Mode,
+        head: &FrameHead,
+        bytes: &mut impl FrameBytes,
+    ) -> Result<(), Stop> {
         if mode == Mode::Header && (!self.conn.is_greeted || head.reply == Reply::Hello) {
-            return self.push_hello(&head, bytes);
+            return self.push_hello(head, bytes);
         }
         match self.admit(mode, head.refusal)? {
-            (permit, None) => self.push_request(permit, mode, &head, bytes),
+            (permit, None) => self.push_request(permit, mode, head, bytes),
             (permit, Some(status)) => {
-                bytes.skip(&head);
+                bytes.skip(head);
                 self.push_empty(permit, mode, head.sequence, status, Reply::Plain)
             }
         }
@@ -340,8 +379,8 @@ mod tests {
                             assert!(missing_bytes > 0 && have < frame_bytes, "{mode:?} {have}");
                             have += missing_bytes;
                         }
-                        Parsed::Request(found, head) => {
-                            assert_eq!((found, head.frame_bytes(), head.vectors), (mode, have, 2));
+                        Parsed::Request(head) => {
+                            assert_eq!((head.frame_bytes(), head.vectors), (have, 2));
                             break;
                         }
                         Parsed::Broken(status) => panic!("{mode:?} {have}: {status}"),

@@ -5,9 +5,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
-    COUNT_HEADER_BYTES, F32_BYTES, FLAG_SCORES_FOLLOW, KIND_AT, KIND_REQUEST, MAGIC, Mode,
-    STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, VERSION1, answer_at, header1_at, u16_at, u32_at,
-    u64_at,
+    ANSWER_HEADER_BYTES, COUNT_HEADER_BYTES, F32_BYTES, FLAG_SCORES_FOLLOW, HEADER1_BYTES, KIND_AT,
+    KIND_REQUEST, MAGIC, Mode, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, VERSION1, answer_at,
+    header1_at, u16_at, u32_at, u64_at,
 };
 use super::status::Status;
 
@@ -53,9 +53,9 @@ pub fn encode_answer(mode: Mode, answer: &Answer<'_>, out: &mut Vec<u8>) {
 /// # Panics
 /// If a refusal comes with scores, if there are more than 65535 scores, or if `out` has another
 /// length. All are errors of the server itself.
-#[inline]
+#[inline(always)]
 pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
-    let Answer { status, sequence, credits, scores, .. } = *answer;
+    let Answer { status, scores, .. } = *answer;
     assert_eq!(out.len(), answer_bytes(mode, scores.len()), "`out` is as long as the answer");
     assert!(scores.len() <= VECTORS_MAX as usize, "{} scores don't fit one answer", scores.len());
     assert!(
@@ -66,15 +66,8 @@ pub fn write_answer(mode: Mode, answer: &Answer<'_>, out: &mut [u8]) {
     let (head, score_bytes) = out.split_at_mut(mode.answer_header_bytes());
     match mode {
         Mode::Count => return write_count_answer(scores, out),
-        Mode::Header1 => {
-            head[..MAGIC.len()].copy_from_slice(&MAGIC);
-            (head[VERSION_AT], head[header1_at::STATUS]) = (VERSION1, status as u8);
-            head[header1_at::N..header1_at::CREDITS]
-                .copy_from_slice(&(scores.len() as u16).to_le_bytes());
-            head[header1_at::CREDITS..header1_at::SEQUENCE].copy_from_slice(&credits.to_le_bytes());
-            head[header1_at::SEQUENCE..].copy_from_slice(&sequence.to_le_bytes());
-        }
-        Mode::Header => write_header(answer, head),
+        Mode::Header1 => head.copy_from_slice(&header1(answer)),
+        Mode::Header => head.copy_from_slice(&header(answer)),
     }
     write_scores(scores, score_bytes);
 }
@@ -98,10 +91,23 @@ fn write_scores(scores: &[f32], bytes: &mut [u8]) {
     fields.iter_mut().zip(scores).for_each(|(field, score)| *field = score.to_le_bytes());
 }
 
-fn write_header(answer: &Answer<'_>, head: &mut [u8]) {
+fn header1(answer: &Answer<'_>) -> [u8; HEADER1_BYTES] {
+    let Answer { status, credits, sequence, scores, .. } = *answer;
+    let mut head = [0; HEADER1_BYTES];
+    head[..MAGIC.len()].copy_from_slice(&MAGIC);
+    (head[VERSION_AT], head[header1_at::STATUS]) = (VERSION1, status as u8);
+    let mut put = |at: usize, value: &[u8]| head[at..at + value.len()].copy_from_slice(value);
+    put(header1_at::N, &(scores.len() as u16).to_le_bytes());
+    put(header1_at::CREDITS, &credits.to_le_bytes());
+    put(header1_at::SEQUENCE, &sequence.to_le_bytes());
+    head
+}
+
+#[inline(always)]
+fn header(answer: &Answer<'_>) -> [u8; ANSWER_HEADER_BYTES] {
     let Answer { status, vectors, sequence, credits, lane, detail, first_row, scores } = *answer;
     assert!(vectors <= VECTORS_MAX, "{vectors} vectors don't fit one answer");
-    head.fill(0);
+    let mut head = [0; ANSWER_HEADER_BYTES];
     head[..MAGIC.len()].copy_from_slice(&MAGIC);
     (head[VERSION_AT], head[KIND_AT], head[STATUS_AT]) = (VERSION, KIND_REQUEST, status as u8);
     head[answer_at::FLAGS] = if scores.is_empty() { 0 } else { FLAG_SCORES_FOLLOW };
@@ -112,6 +118,7 @@ fn write_header(answer: &Answer<'_>, head: &mut [u8]) {
     put(answer_at::DETAIL, &detail.to_le_bytes());
     put(answer_at::SEQUENCE, &sequence.to_le_bytes());
     put(answer_at::FIRST_ROW, &first_row.to_le_bytes());
+    head
 }
 
 /// The header of an answer.

@@ -116,16 +116,19 @@ pub(super) mod header1_at {
 }
 
 /// The u16 at `at`; the caller has checked that the header is whole.
+#[inline(always)]
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// The u32 at `at`; the caller has checked that the header is whole.
+#[inline(always)]
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The u64 at `at`; the caller has checked that the header is whole.
+#[inline(always)]
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

@@ -59,7 +59,7 @@ impl FrameHead {
 
 /// Reads the header at the front of `bytes` and nothing after it, so the cost doesn't depend on the
 /// payload.
-#[inline]
+#[inline(always)]
 pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     match mode {
         Mode::Count => count_front(bytes, limits),
@@ -68,7 +68,7 @@ pub fn front(mode: Mode, bytes: &[u8], limits: &Limits) -> Front {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn count_front(bytes: &[u8], limits: &Limits) -> Front {
     if bytes.len() < COUNT_HEADER_BYTES {
         return Front::Partial;
@@ -97,9 +97,7 @@ fn no_ids(limits: &Limits) -> Option<Status> {
 }
 
 fn header1_front(bytes: &[u8], limits: &Limits) -> Front {
-    if bytes.len() < HEADER1_BYTES {
-        return Front::Partial;
-    }
+    let Some(bytes) = bytes.first_chunk::<HEADER1_BYTES>() else { return Front::Partial };
     if bytes[..MAGIC.len()] != MAGIC {
         return Front::Broken(Status::BadMagic);
     }
@@ -123,44 +121,53 @@ fn header1_front(bytes: &[u8], limits: &Limits) -> Front {
     })
 }
 
+#[inline(always)]
 fn header_front(bytes: &[u8], limits: &Limits) -> Front {
-    if bytes.len() < REQUEST_HEADER_BYTES {
-        return Front::Partial;
+    let Some(head) = bytes.first_chunk::<REQUEST_HEADER_BYTES>() else { return Front::Partial };
+    if head[..=KIND_AT] != REQUEST_START {
+        return other_front(head, limits);
     }
-    if bytes[..MAGIC.len()] != MAGIC {
-        return Front::Broken(Status::BadMagic);
-    }
-    if bytes[VERSION_AT] != VERSION {
-        return Front::Broken(Status::BadVersion);
-    }
-    match bytes[KIND_AT] {
-        KIND_REQUEST => {}
-        KIND_HELLO => return hello_front(bytes, limits),
-        _ => return Front::Broken(Status::BadKind),
-    }
-    let flags = u16_at(bytes, request_at::FLAGS);
+    let flags = u16_at(head, request_at::FLAGS);
     if flags & !(FLAG_IDS | FLAG_SCORES) != 0 {
         return Front::Broken(Status::BadFlags);
     }
-    if u32_at(bytes, request_at::RESERVED) != 0 {
+    if u32_at(head, request_at::RESERVED) != 0 {
         return Front::Broken(Status::ReservedNotZero);
     }
-    let vectors = u32::from(u16_at(bytes, request_at::N));
-    let dim = u32_at(bytes, request_at::DIM);
-    let refusal = refusal(vectors, dim, limits).or_else(|| match flags & FLAG_IDS != 0 {
+    let vectors = u32::from(u16_at(head, request_at::N));
+    let dim = u32_at(head, request_at::DIM);
+    let has_ids = flags & FLAG_IDS != 0;
+    let refusal = refusal(vectors, dim, limits).or_else(|| match has_ids {
         true => (!limits.columns.id).then_some(Status::NoSuchColumns),
         false => no_ids(limits),
     });
-    let id_bytes = if flags & FLAG_IDS != 0 { ID_BYTES as u64 } else { 0 };
+    let id_bytes = if has_ids { ID_BYTES as u64 } else { 0 };
     let payload_bytes = u64::from(vectors) * (u64::from(dim) * F32_BYTES as u64 + id_bytes);
     skippable(payload_bytes, refusal, limits, |payload_bytes| FrameHead {
         header_bytes: REQUEST_HEADER_BYTES as u32,
         payload_bytes,
         vectors,
-        sequence: u64_at(bytes, request_at::SEQUENCE),
+        sequence: u64_at(head, request_at::SEQUENCE),
         refusal,
         reply: if flags & FLAG_SCORES != 0 { Reply::Scores } else { Reply::Plain },
     })
+}
+
+/// The first bytes of a request.
+const REQUEST_START: [u8; KIND_AT + 1] = [MAGIC[0], MAGIC[1], VERSION, KIND_REQUEST];
+
+/// A frame that isn't a request.
+#[cold]
+fn other_front(head: &[u8; REQUEST_HEADER_BYTES], limits: &Limits) -> Front {
+    if head[..MAGIC.len()] != MAGIC {
+        Front::Broken(Status::BadMagic)
+    } else if head[VERSION_AT] != VERSION {
+        Front::Broken(Status::BadVersion)
+    } else if head[KIND_AT] != KIND_HELLO {
+        Front::Broken(Status::BadKind)
+    } else {
+        hello_front(head, limits)
+    }
 }
 
 /// A hello is a frame without vectors.
@@ -177,7 +184,7 @@ fn hello_front(bytes: &[u8], limits: &Limits) -> Front {
 
 /// Zero vectors are checked first: they have no dimension that could be wrong. The dimension is
 /// checked before the count, because a wrong dimension is a likely cause of a wrong count.
-#[inline]
+#[inline(always)]
 fn refusal(vectors: u32, dim: u32, limits: &Limits) -> Option<Status> {
     if vectors == 0 {
         Some(Status::ZeroVectors)
@@ -192,7 +199,7 @@ fn refusal(vectors: u32, dim: u32, limits: &Limits) -> Option<Status> {
 
 /// A payload up to the largest legal one can be skipped. A longer one could block the connection
 /// forever.
-#[inline]
+#[inline(always)]
 fn skippable(
     payload_bytes: u64,
     refusal: Option<Status>,
