@@ -13,6 +13,7 @@ mod choice;
 mod class;
 mod heap;
 mod lanes;
+mod launch;
 mod measure;
 mod memory;
 mod objects;
@@ -65,6 +66,17 @@ enum Bench {
     /// Fixed part sizes and concurrencies beside those that the range engine chooses, against
     /// simulated stores of four shapes
     ObjectsPace(pace::Options),
+    /// Objects of a server into files, by object_store alone: a rival of `slipring get -o`
+    ///
+    /// One get per object, whose body is written to its file as it arrives. Endpoint, region and
+    /// keys come from the environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION,
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
+    ObjectsFiles(objects::files::FilesOptions),
+    /// Runs a program and prints its seconds, its processor seconds and its peak of memory
+    ///
+    /// What it starts itself and waits for counts too. Its output is discarded, its errors are
+    /// shown.
+    Launch(launch::LaunchOptions),
     /// One variant of `objects` in this process
     #[command(name = objects::VARIANT, hide = true)]
     ObjectsVariant(objects::Variant),
@@ -100,6 +112,8 @@ fn main() -> ExitCode {
         Bench::Queue(options) => queue::run(&options),
         Bench::Objects(options) => objects::run(&options),
         Bench::ObjectsPace(options) => pace::run(&options),
+        Bench::ObjectsFiles(options) => objects::files::run(&options),
+        Bench::Launch(options) => launch::run(&options),
         Bench::ObjectsVariant(variant) => objects::variant::run(&variant),
         Bench::ObjectsServer(options) => objects::server::run(&options),
     };

@@ -1,7 +1,10 @@
 //! `objects` and `objects-pace` as a person starts them, with tiny objects: the lines that other
-//! programs read.
+//! programs read; and what the record of downloads is made with, `objects-files` and `launch`.
 
+use std::fs;
+use std::hint::black_box;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -190,6 +193,71 @@ fn a_server_that_takes_no_objects_is_named() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// `objects-files` as a rival of `slipring get`, from the built-in server.
+fn files(server: &Server, output: &Path, urls: &[&str]) -> Output {
+    let mut command = compare(&["objects-files", "-o", output.to_str().expect("text")]);
+    command.args(urls).env("AWS_ENDPOINT", &server.1).env("AWS_ALLOW_HTTP", "true");
+    for key in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        command.env(key, "any");
+    }
+    command.env("AWS_REGION", "us-east-1").output().expect("it starts")
+}
+
+#[test]
+fn objects_become_files_or_the_error_names_one() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("objects-files");
+    let (store, output) = (folder.join("store/b/x"), folder.join("to"));
+    let _ = fs::remove_dir_all(&folder);
+    for made in [&store, &output] {
+        fs::create_dir_all(made).expect("a folder");
+    }
+    let objects = [("empty", 0), ("one", 1), ("large", 5_000_001)];
+    for (name, len) in objects {
+        let bytes: Vec<u8> = (0..len).map(|at: u32| (at * 7 % 251) as u8).collect();
+        fs::write(store.join(name), bytes).expect("a file");
+    }
+    let server = Server::start(folder.join("store").to_str().expect("text"));
+    let urls = objects.map(|(name, _)| format!("s3://b/x/{name}"));
+    let done = files(&server, &output, &urls.each_ref().map(String::as_str));
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for (name, _) in objects {
+        let of = |folder: &Path| fs::read(folder.join(name)).expect("a file");
+        assert!(of(&output) == of(&store), "{name}");
+    }
+    for (output, url, code, named) in [
+        (&output, "s3://b/x/none", 1, "error: x/none: "),
+        (&folder.join("none"), "s3://b/x/one", 1, "none/one: "),
+        (&output, "b/x/one", 2, "error: b/x/one: write s3://BUCKET/KEY"),
+    ] {
+        let done = files(&server, output, &[url]);
+        assert_eq!(done.status.code(), Some(code), "{url}");
+        assert!(text(&done.stderr).contains(named), "{url}: {}", text(&done.stderr));
+    }
+}
+
+#[test]
+fn the_peak_of_a_program_is_its_own() {
+    const MIB: u64 = 1 << 10;
+    // Resident in this process, and not in what it measures.
+    let ours = black_box(vec![1_u8; 128 << 20]);
+    let small = lines(&run(&["launch", "--", "true"])).remove(0);
+    let large = ["launch", "dd", "if=/dev/zero", "of=/dev/null", "bs=96M", "count=1"];
+    let large = lines(&run(&large)).remove(0);
+    let of = |line: &Value, name: &str| line[name].as_u64().expect(name);
+    assert!(of(&small, "peak_kib") < 64 * MIB && of(&small, "launcher_peak_kib") < 64 * MIB);
+    assert!((96 * MIB..128 * MIB).contains(&of(&large, "peak_kib")), "{large}");
+    assert!(large["seconds"].as_f64() > Some(0.0) && large["cpu_seconds"].as_f64() > Some(0.0));
+    drop(black_box(ours));
+    for (command, named) in [
+        (&["launch", "sh", "-c", "exit 3"][..], "error: sh: it ended with exit status: 3"),
+        (&["launch", "/no/such/program"], "error: /no/such/program: "),
+    ] {
+        let done = run(command);
+        assert_eq!(done.status.code(), Some(1), "{command:?}");
+        assert!(text(&done.stderr).contains(named), "{}", text(&done.stderr));
+    }
 }
 
 #[test]

@@ -18,7 +18,10 @@ use object_store::client::{
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 
 use crate::metadata;
+use crate::redact::hide_parameters;
 
+/// Shorter secrets than this aren't looked for in the text of a refusal: they are in many words.
+const REPEATED_BYTES_MIN: usize = 4;
 /// The most bytes that are read of the text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
@@ -99,7 +102,7 @@ impl HttpService for WatchedClient {
         if let Some(set) = metadata::credentials_of(&request) {
             return self.machine_credentials(request, set).await;
         }
-        let asked = request.headers().get("range").map(bounds);
+        let (asked, secrets) = (request.headers().get("range").map(bounds), secrets_of(&request));
         let is_get = request.method().as_str() == "GET";
         let mut response = self.client.execute(request).await?;
         let status = response.status().as_u16();
@@ -129,7 +132,7 @@ impl HttpService for WatchedClient {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
             },
-            300.. => return Ok(with_short_text(response).await),
+            300.. => return Ok(with_short_text(response, &secrets).await),
             _ => return Ok(response),
         };
         Err(answered(answer))
@@ -175,7 +178,7 @@ impl WatchedClient {
 
 /// The refusal with the beginning of its text. object_store reads all of it into memory, and takes a
 /// text that isn't UTF-8, or is packed, for a broken connection.
-async fn with_short_text(response: HttpResponse) -> HttpResponse {
+async fn with_short_text(response: HttpResponse, secrets: &[String]) -> HttpResponse {
     let (mut parts, body) = response.into_parts();
     let is_packed = parts.headers.contains_key("content-encoding");
     let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
@@ -188,8 +191,26 @@ async fn with_short_text(response: HttpResponse) -> HttpResponse {
     }
     parts.headers.remove("content-encoding");
     let text = String::from_utf8_lossy(&bytes).into_owned();
+    // Some servers repeat the request.
+    let text = secrets.iter().fold(text, |text, secret| text.replace(secret, "***"));
     parts.headers.insert("content-length", HeaderValue::from(text.len()));
     HttpResponse::from_parts(parts, text.into())
+}
+
+/// What of a request no text may repeat.
+fn secrets_of(request: &HttpRequest) -> Vec<String> {
+    let headers = ["authorization", "x-amz-security-token"].map(|name| request.headers().get(name));
+    let headers = headers.into_iter().flatten().filter_map(|value| value.to_str().ok());
+    // Behind the word that says what kind of authorization it is.
+    let headers = headers.map(|value| value.split_once(' ').map_or(value, |(_, secret)| secret));
+    let queries = request.uri().query().unwrap_or_default().split('&').filter(|parameter| {
+        let mut shown = String::new();
+        hide_parameters(parameter, &mut shown);
+        shown != *parameter
+    });
+    let queries = queries.map(|text| text.split_once('=').map_or(text, |(_, value)| value));
+    let secrets = headers.chain(queries).filter(|secret| secret.len() >= REPEATED_BYTES_MIN);
+    secrets.map(str::to_owned).collect()
 }
 
 fn answered(answer: StoreAnswer) -> HttpError {

@@ -82,17 +82,29 @@ def figure_of(record, case, contender, column):
     return median(number(row, column) for row in rows)
 
 
+def ranking(record, column, case):
+    """The contenders of a case, the one with the smallest figure first."""
+    found = dict.fromkeys(row["contender"] for row in record.rows if row["case"] == case)
+    return sorted(found, key=lambda who: figure_of(record, case, who, column))
+
+
 VALUES = "`ns CASE CONTENDER`, `ratio CASE ABOVE BELOW`, `ratio-of COLUMN CASE ABOVE BELOW`"
+VALUES += ", `least COLUMN CASE`, `most COLUMN CASE`"
 
 
 def value(records, kind, *words):
-    """One figure in a sentence: one of VALUES, or `best-window`."""
+    """One figure or name in a sentence: one of VALUES, or `best-window`."""
     if kind == "best-window":
         return size_text(int(records[0].get("best_window_bytes", "0")))
+    if kind in ("least", "most") and len(words) == 2:
+        ranked = ranking(records[0], *words)
+        if not ranked:
+            raise RecordError(f"{records[0].path} has no case {words[1]}")
+        return f"`{ranked[0 if kind == 'least' else -1]}`"
     column, given = "ns_per_op", words
-    if kind == "ratio-of":
+    if kind == "ratio-of" and words:
         column, *words = words
-    case, *contenders = words
+    case, contenders = "".join(words[:1]), words[1:]
     figures = [figure_of(records[0], case, who, column) for who in contenders]
     if kind == "ns" and len(figures) == 1:
         return f"{ns(figures[0])} ns"

@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import median
 
 from report import targets
-from report.figures import cases_of, emulations, find, grid, name, ns, number, pool_bytes, spread
+from report.figures import cases_of, emulations, figure_of, find, grid, name, ns, number
+from report.figures import pool_bytes, ranking, spread
 from report.records import ROOT, RecordError, size_text
 
 FASTEST = ["slipring", "slipring-raii", "free-list", "bump-two-arenas"]
@@ -196,6 +197,39 @@ def objects_table(records):
     return grid([*head, "in all", "large, of them measured", "faults"], lines)
 
 
+def downloads_table(records):
+    """One line per case and contender, the fastest first: medians over the repeats."""
+    (record,) = records
+    lines = []
+    for case in cases_of(record):
+        for who in reversed(ranking(record, "mib_per_s", case)):
+            is_it = lambda row: (row["case"], row["contender"]) == (case, who)
+            rates = [number(row, "mib_per_s") for row in filter(is_it, record.rows)]
+            middle = lambda column: figure_of(record, case, who, column)
+            cells = [f"`{case}`", f"`{who}`", f"{middle('mib_per_s'):,.0f}"]
+            cells += [f"{min(rates):,.0f}–{max(rates):,.0f}"]
+            cells += [f"{middle(name):.2f}" for name in ("cpu_seconds", "server_cpu_seconds")]
+            lines.append([*cells, f"{middle('peak_kib') / 1024:,.0f}"])
+    head = ["case", "contender", "MiB/s", "slowest–fastest", "CPU s", "server's", "peak MiB"]
+    return grid(head, lines)
+
+
+def downloads_beside_table(records):
+    """Three lines per case, one column per contender: medians over the repeats."""
+    (record,) = records
+    contenders, lines = list(dict.fromkeys(row["contender"] for row in record.rows)), []
+    shown = [("MiB/s", "mib_per_s", lambda rate: f"{rate:,.0f}")]
+    shown += [("processor seconds", "cpu_seconds", lambda seconds: f"{seconds:.2f}")]
+    shown += [("peak MiB", "peak_kib", lambda kib: f"{kib / 1024:,.0f}")]
+    for case in cases_of(record):
+        has = [find(record, case, who) for who in contenders]
+        for figure, column, text in shown:
+            of = lambda who: text(figure_of(record, case, who, column))
+            cells = [of(who) if row else "" for who, row in zip(contenders, has)]
+            lines.append([f"`{case}`", figure, *cells])
+    return grid(["case", "figure", *(f"`{who}`" for who in contenders)], lines)
+
+
 def pace_table(records):
     """One line per case, one column per setting: MiB per second, and the objects that failed or
     else the requests made again. The last column is the default beside the best fixed setting."""
@@ -278,6 +312,9 @@ TABLES = {
     "instruction-targets": targets.instruction_targets_table,
     "objects": objects_table,
     "object-targets": targets.object_targets_table,
+    "downloads": downloads_table,
+    "downloads-beside": downloads_beside_table,
+    "download-targets": targets.download_targets_table,
     "pace": pace_table,
     "go": go_table,
     "machine": machine_table,

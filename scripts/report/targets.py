@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from report.figures import cases_of, find, grid, machine_of, name, ns, number
+from report.figures import cases_of, figure_of, find, grid, machine_of, name, ns, number
 from report.records import RecordError
 
 TARGETS = tomllib.loads((Path(__file__).parent / "targets.toml").read_text())
@@ -106,29 +106,56 @@ def instruction_targets_table(records):
     return grid(["instructions of", "target", "counted", ""], lines)
 
 
-def object_ratio(record, case, target):
+def ratio_cell(record, case, target):
     """One's figure divided by the other's, in bold if it misses the target; empty if unrecorded."""
-    column = target["column"]
-    ours, theirs = (find(record, case, target[who]) for who in ("contender", "beside"))
-    if not (ours and theirs and number(theirs, column)):
+    both = [target[who] for who in ("contender", "beside")]
+    if not all(find(record, case, who) for who in both):
         return ""
-    ratio = number(ours, column) / number(theirs, column)
-    limit = target.get("at_least", target.get("at_most"))
+    ours, theirs = (figure_of(record, case, who, target["column"]) for who in both)
+    if not theirs:
+        return ""
+    ratio, limit = ours / theirs, target.get("at_least", target.get("at_most"))
     met = ratio >= limit if "at_least" in target else ratio <= limit
     # A third digit where two would show the limit itself and not on which side of it.
     shown = f"{ratio:.3f}x" if limit < 0.1 or abs(ratio - limit) < 0.005 else f"{ratio:.2f}x"
     return shown if met else f"**{shown}**"
 
 
-def object_targets_table(records):
-    """One line per target, one column per case."""
+def bound_of(target):
+    if "most_mib" in target:
+        return f"≤ {target['most_mib']} MiB"
+    return f"≥ {target['at_least']:g}x" if "at_least" in target else f"≤ {target['at_most']:g}x"
+
+
+def memory_cell(record, case, target):
+    """The MiB of a column of KiB, in bold if they are too many; empty if unrecorded."""
+    who = target["contender"]
+    if not find(record, case, who):
+        return ""
+    mib = figure_of(record, case, who, target["column"]) / 1024
+    return f"{mib:,.0f} MiB" if mib <= target["most_mib"] else f"**{mib:,.0f} MiB**"
+
+
+def ratio_targets_table(records, family):
+    """One line per target of a family, one column per case: ratios, or MiB. What was expected
+    beforehand has a column if any target has it."""
     (record,) = records
     cases, lines = cases_of(record), []
-    for target in TARGETS["objects"]:
-        sign = "≥" if "at_least" in target else "≤"
-        bound = f"{sign} {target.get('at_least', target.get('at_most')):g}x"
-        whose = f"`{target['contender']}` / `{target['beside']}`"
-        ratios = [object_ratio(record, case, target) for case in cases]
-        lines.append([target["figure"], whose, bound, target["expected"], *ratios])
-    head = ["figure", "whose", "target", "expected beforehand", *(f"`{case}`" for case in cases)]
-    return grid(head, lines)
+    expects = any("expected" in target for target in TARGETS[family])
+    for target in TARGETS[family]:
+        whose, cell = f"`{target['contender']}`", memory_cell
+        if "beside" in target:
+            whose, cell = f"{whose} / `{target['beside']}`", ratio_cell
+        expected = [target.get("expected", "")] if expects else []
+        cells = [cell(record, case, target) for case in cases]
+        lines.append([target["figure"], whose, bound_of(target), *expected, *cells])
+    head = ["figure", "whose", "target", *(["expected beforehand"] if expects else [])]
+    return grid([*head, *(f"`{case}`" for case in cases)], lines)
+
+
+def object_targets_table(records):
+    return ratio_targets_table(records, "objects")
+
+
+def download_targets_table(records):
+    return ratio_targets_table(records, "downloads")

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from report import figures, pages, records, tables, take, targets
+from report import downloads, figures, pages, records, tables, take, targets
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 FIXTURES = SCRIPTS / "fixtures"
@@ -190,6 +190,46 @@ class Records(unittest.TestCase):
     def test_the_server_of_downloads_is_the_one_of_the_tests(self):
         self.assertRegex(take.s3s_fs_version(), r"^\d+\.\d+\.\d+$")
 
+    def test_a_measured_download_becomes_a_row(self):
+        used = {"seconds": 0.5, "cpu_seconds": 0.1234567, "peak_kib": 9, "launcher_peak_kib": 4}
+        row = downloads.row("files-1MiB-x2", "s5cmd", 3, 2, used | {"server_cpu_seconds": 0.25})
+        named = (row["case"], row["contender"], row["repeat"])
+        self.assertEqual(named, ("files-1MiB-x2", "s5cmd", 3))
+        self.assertEqual((row["mib_per_s"], row["cpu_seconds"], row["peak_kib"]), (4.0, 0.123, 9))
+        self.assertNotIn("launcher_peak_kib", row)
+        self.assertRegex(downloads.object_store_version(), r"^\d+\.\d+\.\d+$")
+        self.assertGreater(downloads.cpu_seconds_of("self"), 0)
+
+    def test_ports_differ_and_have_free_second_ones(self):
+        for _ in range(50):
+            ports = downloads.free_ports(4)
+            both = {port + more for port in ports for more in (0, downloads.SECOND_PORT)}
+            self.assertTrue(len(both) == 8 and max(both) < 1 << 16, ports)
+
+    def test_a_server_that_ends_is_started_again_and_its_words_are_shown(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "bin/weed"
+            program.parent.mkdir()
+            program.write_text(f"#!/bin/sh\necho started >> {folder}/starts; echo port taken; exit 1")
+            program.chmod(0o755)
+            with self.assertRaisesRegex(records.RecordError, "no bucket at .*\nport taken"):
+                downloads.SeaweedFs(Path(folder)).__enter__()
+            starts = (Path(folder) / "starts").read_text().splitlines()
+            self.assertEqual(len(starts), downloads.START_TRIES)
+
+    def test_every_download_writes_to_the_folder_that_is_compared(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "lib/python3/site-packages/s5cmd/bin/s5cmd"
+            program.parent.mkdir(parents=True)
+            program.touch()
+            for contender in downloads.CONTENDERS:
+                urls = ["s3://b/case/0", "s3://b/case/1"]
+                command = downloads.command(contender, Path(folder), urls, "/to", "http://a")
+                words = list(map(str, command))
+                self.assertIn("/to", [word.rstrip("/") for word in words], contender)
+                named = all(url in words for url in urls) or "s3://b/case/*" in words
+                self.assertTrue(named, contender)
+
     def test_counts_of_callgrind_become_rows(self):
         # The lines as the script prints them: one function makes them for both.
         lines = [take.count_line("slots.mix", 29.31, 29.6), take.count_line("raii.mix", 31, 30)]
@@ -238,6 +278,9 @@ class Tables(unittest.TestCase):
             (["lanes"], of("lanes.csv")),
             (["objects"], printed("objects")),
             (["object-targets"], printed("objects")),
+            (["downloads"], of("downloads.csv")),
+            (["downloads-beside"], of("downloads.csv")),
+            (["download-targets"], of("downloads.csv")),
             (["pace"], printed("pace")),
             (["sizes"], printed("alloc-sizes")),
             (["pretouch", "first"], printed("pretouch")),
@@ -323,6 +366,47 @@ class Tables(unittest.TestCase):
             "| `memory-1MB-x2` | `object_store` | 10,000 | 9,091–10,526 | 1.00 |  | 1,000 | 1,000 | 132, 100 | 500 |",
             table,
         )
+
+    def test_downloads_are_medians_over_repeats(self):
+        record = records.read_record(FIXTURES / "downloads.csv")
+        self.assertEqual(
+            tables.downloads_table([record])[2:],
+            [
+                "| `files-64MiB-x16` | `slipring` | 2,048 | 1,024–2,560 | 0.60 | 1.50 | 50 |",
+                "| `files-64MiB-x16` | `object_store` | 1,024 | 640–1,280 | 1.10 | 1.00 | 60 |",
+                "| `files-1MiB-x512` | `object_store` | 1,024 | 1,024–1,024 | 0.40 | 0.50 | 30 |",
+                "| `files-1MiB-x512` | `slipring` | 512 | 512–512 | 0.50 | 0.50 | 40 |",
+            ],
+        )
+        lines = tables.downloads_beside_table([record])
+        self.assertIn("| `files-64MiB-x16` | processor seconds | 0.60 | 1.10 |", lines)
+        self.assertIn("| `files-1MiB-x512` | peak MiB | 40 | 30 |", lines)
+        lines = targets.download_targets_table([record])
+        self.assertEqual(
+            lines[0], "| figure | whose | target | `files-64MiB-x16` | `files-1MiB-x512` |"
+        )
+        self.assertIn(
+            "| throughput | `slipring` / `object_store` | ≥ 1x | 2.00x | **0.50x** |", lines
+        )
+        # `slipring-fresh` isn't in this record.
+        self.assertTrue(lines[-2].endswith("`slipring-fresh` | ≤ 1x |  |  |"), lines)
+        self.assertTrue(lines[-1].endswith("| `slipring` | ≤ 256 MiB | 50 MiB | 40 MiB |"), lines)
+        for row in record.rows:
+            row["peak_kib"] = str(257 << 10)
+        lines = targets.download_targets_table([record])
+        self.assertTrue(lines[-1].endswith("| **257 MiB** | **257 MiB** |"), lines)
+
+    def test_a_sentence_names_the_contender_that_is_ahead(self):
+        record = records.read_record(FIXTURES / "downloads.csv")
+        of = lambda *words: figures.value([record], *words)
+        self.assertEqual(of("most", "mib_per_s", "files-64MiB-x16"), "`slipring`")
+        self.assertEqual(of("most", "mib_per_s", "files-1MiB-x512"), "`object_store`")
+        self.assertEqual(of("least", "cpu_seconds", "files-64MiB-x16"), "`slipring`")
+        ratio = of("ratio-of", "mib_per_s", "files-64MiB-x16", "slipring", "object_store")
+        self.assertEqual(ratio, "2.00x")
+        for wrong in (["most", "mib_per_s", "none"], ["most", "none", "files-64MiB-x16"], ["most"]):
+            with self.assertRaises(records.RecordError, msg=wrong):
+                of(*wrong)
 
     def test_the_pace_is_compared_with_the_best_fixed_setting(self):
         lines = tables.pace_table([printed("pace")])

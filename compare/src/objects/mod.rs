@@ -45,12 +45,13 @@
 
 mod contender;
 mod corpus;
+pub mod files;
 mod options;
 mod report;
 mod run;
 pub mod server;
 mod source;
-mod usage;
+pub mod usage;
 pub mod variant;
 
 pub use options::{Options, Variant};

@@ -1,7 +1,8 @@
 //! What the kernel has counted for this process: processor time and page faults.
 //!
 //! Promises the time of all threads in user and system mode, including threads that have ended.
-//! Doesn't count other processes; for a named process it reads the time.
+//! Other processes are counted apart: those that this one has started and waited for, and the time
+//! of a named one.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -33,13 +34,27 @@ pub fn thread() -> Usage {
     read(libc::RUSAGE_THREAD)
 }
 
+/// The usage of all processes that this one has started and waited for, and the largest peak among
+/// them of resident memory, in KiB. Each peak is at least this process's own at the start of it.
+pub fn children() -> (Usage, u64) {
+    let usage = of(libc::RUSAGE_CHILDREN);
+    (summed(&usage), usage.ru_maxrss.unsigned_abs())
+}
+
 fn read(who: libc::c_int) -> Usage {
+    summed(&of(who))
+}
+
+fn of(who: libc::c_int) -> libc::rusage {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: I142. The place is a local of this function and lives until the call returns.
     let status = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
     assert!(status == 0, "the kernel knows of no process {who}");
     // SAFETY: I142. The structure holds integers: zeros, and what the kernel writes over them.
-    let usage = unsafe { usage.assume_init() };
+    unsafe { usage.assume_init() }
+}
+
+fn summed(usage: &libc::rusage) -> Usage {
     let us =
         |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
     Usage {

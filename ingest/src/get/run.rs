@@ -7,8 +7,8 @@
 //!  (on the runtime's threads)                 (on threads that may block)
 //! ```
 //! With `--output` and `--ingest` the engine's part buffers bound the memory, whatever the objects'
-//! sizes; of Arrow, a record batch is held besides. With neither a task starts the next object after it has freed the previous one, so the number of tasks
-//! bounds the memory.
+//! sizes; of Arrow, a record batch is held besides. With neither, a task starts the next object
+//! after it has freed the previous one, so the number of tasks bounds the memory.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
