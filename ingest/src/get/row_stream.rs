@@ -23,6 +23,7 @@ use crate::vectors::{
     ArrowStep, ArrowWalk, FormatError, ImageStart, PieceLayout, RefusedRows, VectorImage,
     batch_image,
 };
+use crate::wire::frames::Limits;
 
 /// The rows of one object, on their way to the service.
 #[derive(Debug)]
@@ -322,7 +323,9 @@ impl RowState {
             RowSource::Arrow(stream) => {
                 stream.walk.check_end(&options.columns()).map_err(FormatError::from)?;
                 // A stream without rows may not say how long they would be.
-                stream.walk.dim().ok_or(FormatError::Empty)?;
+                let dim = stream.walk.dim().ok_or(FormatError::Empty)?;
+                let limits = Limits::new(dim, self.service.max_vectors());
+                limits.check().map_err(FormatError::Limits)?;
             }
         }
         let all = self.row;

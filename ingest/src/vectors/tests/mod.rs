@@ -21,6 +21,8 @@ use super::*;
 #[cfg(feature = "objects")]
 mod arrow;
 mod ids;
+#[cfg(feature = "objects")]
+mod walk;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
