@@ -256,7 +256,7 @@ impl GetRun {
             None if is_cancelled && ended.sent != Sent::default() => {
                 Some(ObjectError::CancelledSending(ended.sent.clone()))
             }
-            error => error.or(outcome.error),
+            error => error.or(outcome.error).map(|error| error.after_rows(ended.rows)),
         };
         outcome.part_buffers = Some(self.engine.part_stats());
         outcome.sent = Some(ended.sent);
