@@ -176,8 +176,8 @@ impl WatchedClient {
     }
 }
 
-/// The refusal with the beginning of its text. object_store reads all of it into memory, and takes a
-/// text that isn't UTF-8, or is packed, for a broken connection.
+/// The refusal with the beginning of its text. object_store reads all of it into memory, and takes
+/// a text that isn't UTF-8, or is packed, for a broken connection.
 async fn with_short_text(response: HttpResponse, secrets: &[String]) -> HttpResponse {
     let (mut parts, body) = response.into_parts();
     let is_packed = parts.headers.contains_key("content-encoding");

@@ -217,8 +217,8 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
-    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none of the
-    /// other counts.
+    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none
+    /// of the other counts.
     pub not_finite: u64,
 }
 

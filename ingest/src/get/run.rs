@@ -316,7 +316,7 @@ mod tests {
         }
 
         async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn put_multipart_opts(
@@ -324,26 +324,26 @@ mod tests {
             _: &Path,
             _: PutMultipartOptions,
         ) -> Result<Box<dyn MultipartUpload>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         fn delete_stream(
             &self,
             _: BoxStream<'static, Result<Path>>,
         ) -> BoxStream<'static, Result<Path>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-            unimplemented!()
+            unreachable!("only reads")
         }
     }
 

@@ -59,8 +59,8 @@ fn files_of_polars_are_read() {
     assert!(twice.contains("Arrow: "), "{twice}");
 }
 
-/// Before version 5 of the metadata more columns have a buffer of validity, and an error in counting
-/// them takes another column's rows.
+/// Before version 5 of the metadata more columns have a buffer of validity, and an error in
+/// counting them takes another column's rows.
 #[test]
 fn buffers_are_counted_by_the_version() {
     let runs = || {
