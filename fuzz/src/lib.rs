@@ -7,8 +7,7 @@ pub fn read_image(bytes: &[u8], name: &str) {
     for column in [None, Some("v")] {
         for convert in [false, true] {
             for ids in [RowIds::None, RowIds::Column(None), RowIds::NumbersFrom(1)] {
-                let options =
-                    ImageOptions { column, convert, ids, ..ImageOptions::default() };
+                let options = ImageOptions { column, convert, ids, batch_bytes_max: 1 << 20 };
                 match VectorImage::parse(bytes, name, &options) {
                     Ok(image) => check_rows(&image),
                     // Messages are printed.

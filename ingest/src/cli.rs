@@ -129,8 +129,8 @@ SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; TIME is like 500ms, 1
 The endpoint and the credentials come from the environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the
 other variables of the object_store crate; AWS_SKIP_SIGNATURE=true for a public bucket.
-A file appears under its name when it is complete. With -o, and with --ingest for .npy and .fvecs,
-objects come part by part and are never in memory as a whole. Column pool: hit, buffers that are
+A file appears under its name when it is complete. With -o and --ingest, objects come part by part
+and are never in memory as a whole; of Arrow, a record batch is. Column pool: hit, buffers that are
 used again; off, without --buffer-pool; and of objects that come as a whole: fresh, new memory for
 one of more than 256 MiB; skip, for one under 1 MiB. Lines of --json have url, bytes, ranges, retries,
 elapsed_ms (of fetching; for parts, of writing or sending as well) and pool; with --ingest

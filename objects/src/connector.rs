@@ -22,7 +22,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::metadata;
 use crate::progress;
+use crate::redact::hide_parameters;
 
+/// Shorter secrets than this aren't looked for in the text of a refusal: they are in many words.
+const REPEATED_BYTES_MIN: usize = 4;
 /// The most bytes that are read of a text that isn't an object: a refusal, or credentials.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 /// How long a refusal's text is waited for. Its status is known, and tells more.
@@ -120,7 +123,7 @@ impl HttpService for WatchedClient {
         if let Some(set) = metadata::credentials_of(&request) {
             return self.machine_credentials(request, set).await;
         }
-        let asked = request.headers().get("range").map(bounds);
+        let (asked, secrets) = (request.headers().get("range").map(bounds), secrets_of(&request));
         let is_get = request.method().as_str() == "GET";
         let sends = ["POST", "PUT"].contains(&request.method().as_str());
         let may_be_http = self.allows_http || request.uri().scheme_str() == Some("https");
@@ -155,9 +158,9 @@ impl HttpService for WatchedClient {
                 status,
                 retry_after: retry_after(response.headers(), SystemTime::now()),
             },
-            300.. => return Ok(with_short_text(response).await),
+            300.. => return Ok(with_short_text(response, &secrets).await),
             // A token.
-            _ if sends => return Ok(with_short_text(response).await),
+            _ if sends => return Ok(with_short_text(response, &[]).await),
             _ => return Ok(response),
         };
         Err(answered(answer))
@@ -174,7 +177,7 @@ impl WatchedClient {
         let none = || answered(StoreAnswer::NoCredentials { set });
         // object_store goes on without a token after this refusal.
         let is_optional = self.settings.first_metadata && request.method().as_str() == "PUT";
-        let asking = async { Ok(with_short_text(self.client.execute(request).await?).await) };
+        let asking = async { Ok(with_short_text(self.client.execute(request).await?, &[]).await) };
         let asked = tokio::time::timeout(metadata::LONGEST, asking).await;
         match asked {
             Ok(Ok(response)) if response.status().is_success() => Ok(response),
@@ -205,7 +208,7 @@ impl WatchedClient {
 
 /// The answer with the beginning of its text. object_store reads all of it into memory, and takes a
 /// text that isn't UTF-8, or is packed, for a broken connection.
-async fn with_short_text(response: HttpResponse) -> HttpResponse {
+async fn with_short_text(response: HttpResponse, secrets: &[String]) -> HttpResponse {
     let (mut parts, body) = response.into_parts();
     let is_packed = parts.headers.remove("content-encoding").is_some();
     let (mut chunks, mut bytes) = (body.bytes_stream(), Vec::new());
@@ -220,6 +223,8 @@ async fn with_short_text(response: HttpResponse) -> HttpResponse {
     // What arrived before its time was up, or before the end of the connection, is as good.
     let _ended = tokio::time::timeout(TEXT_LONGEST, reading).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
+    // Some servers repeat the request.
+    let text = secrets.iter().fold(text, |text, secret| text.replace(secret, "***"));
     parts.headers.insert("content-length", HeaderValue::from(text.len()));
     HttpResponse::from_parts(parts, text.into())
 }
@@ -257,6 +262,22 @@ fn is_elsewhere(error: &HttpError) -> bool {
         source = error.source();
     }
     text.contains("URL scheme is not allowed") && !text.contains("error following redirect")
+}
+
+/// What of a request no text may repeat.
+fn secrets_of(request: &HttpRequest) -> Vec<String> {
+    let headers = ["authorization", "x-amz-security-token"].map(|name| request.headers().get(name));
+    let headers = headers.into_iter().flatten().filter_map(|value| value.to_str().ok());
+    // Behind the word that says what kind of authorization it is.
+    let headers = headers.map(|value| value.split_once(' ').map_or(value, |(_, secret)| secret));
+    let queries = request.uri().query().unwrap_or_default().split('&').filter(|parameter| {
+        let mut shown = String::new();
+        hide_parameters(parameter, &mut shown);
+        shown != *parameter
+    });
+    let queries = queries.map(|text| text.split_once('=').map_or(text, |(_, value)| value));
+    let secrets = headers.chain(queries).filter(|secret| secret.len() >= REPEATED_BYTES_MIN);
+    secrets.map(str::to_owned).collect()
 }
 
 fn answered(answer: StoreAnswer) -> HttpError {

@@ -16,6 +16,8 @@ use slipring::class::GetError;
 use crate::connector::StoreAnswer;
 use crate::redact::printable;
 
+const NOT_FOUND: &str = "not found; check the key, and that the endpoint is the right one";
+
 /// A failed download. Its buffer has been given back.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -168,9 +170,7 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(_) => {
-                write!(f, "not found; check the key, and that the endpoint is the right one")
-            }
+            Self::NotFound(_) => f.write_str(NOT_FOUND),
             Self::Changed { field, before, now } => write!(
                 f,
                 "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
@@ -207,7 +207,8 @@ impl fmt::Display for Cause {
             | Self::UnknownHost(_)
             | Self::Tls(_)
             | Self::InsecureRedirect
-            | Self::Redirect(_) => {
+            | Self::Redirect(_)
+            | Self::Panicked { .. } => {
                 let (what, cause) = self.unreached();
                 f.write_str(&what)?;
                 cause.map_or(Ok(()), |cause| write!(f, ": {}", chain(cause)))
@@ -238,11 +239,6 @@ impl fmt::Display for Cause {
             }
             Self::Read(cause) => write!(f, "the file can't be read: {cause}"),
             Self::Sink(cause) => write!(f, "what arrived can't be taken: {cause}"),
-            Self::Panicked { message } => write!(
-                f,
-                "the store's client panicked at the request ({}); check endpoint and credentials, and the files that they name, for characters that no request can have",
-                printable(message)
-            ),
             Self::Store(cause) => write!(f, "{}", chain(cause)),
         }
     }
@@ -254,6 +250,13 @@ impl Cause {
         let (what, cause) = match self {
             Self::NoCredentials { set } => {
                 let text = format!("no credentials are set, and this machine has none; set {set}");
+                return (text.into(), None);
+            }
+            Self::Panicked { message } => {
+                let said = printable(message);
+                let text = format!(
+                    "the store's client panicked at the request ({said}); check endpoint and credentials, and the files that they name, for characters that no request can have"
+                );
                 return (text.into(), None);
             }
             Self::Denied(cause) => ("denied; check what the credentials may read", Some(cause)),

@@ -140,9 +140,10 @@ impl Stores {
         Self::new(variables.filter(|(key, _)| is_setting(key)))
     }
 
-    /// Takes settings from `settings`; a store ignores keys that it doesn't know. White space around
-    /// a value isn't part of it, and an empty value counts as not set. A value that no request can
-    /// have is a [`SettingError`](crate::SettingError) when a store that uses it is opened.
+    /// Takes settings from `settings`; a store ignores keys that it doesn't know. White space
+    /// around a value isn't part of it, and an empty value counts as not set. A value that no
+    /// request can have is a [`SettingError`](crate::SettingError) when a store that uses it is
+    /// opened.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
         let settings = settings.into_iter();

@@ -154,6 +154,17 @@ pub enum ObjectError {
     /// The object's vectors can't be read.
     #[error("{}", Printable(.0))]
     Format(#[from] FormatError),
+    /// The same, after some of its rows were sent.
+    #[error(
+        "{error}; rows 0 to {} were sent before, but for any that aren't finite",
+        rows.saturating_sub(1)
+    )]
+    AfterRows {
+        /// Rows from the first one on that were sent, or left out.
+        rows: u64,
+        /// Why the others weren't.
+        error: Box<ObjectError>,
+    },
     /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
     Service(#[from] ClientError),
@@ -175,6 +186,16 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    /// The error of an object of which this many rows had been sent, or left out.
+    pub(super) fn after_rows(self, rows: u64) -> ObjectError {
+        match self {
+            ObjectError::Download(_) | ObjectError::Format(_) if rows > 0 => {
+                ObjectError::AfterRows { rows, error: Box::new(self) }
+            }
+            error => error,
+        }
+    }
+
     /// From what a panic carries.
     pub(super) fn panicked(payload: &(dyn Any + Send)) -> ObjectError {
         let message = match payload.downcast_ref::<String>() {
@@ -196,8 +217,8 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
-    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none of the
-    /// other counts.
+    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none
+    /// of the other counts.
     pub not_finite: u64,
 }
 

@@ -23,6 +23,7 @@ use crate::vectors::{
     ArrowStep, ArrowWalk, FormatError, ImageStart, PieceLayout, RefusedRows, VectorImage,
     batch_image,
 };
+use crate::wire::frames::Limits;
 
 /// The rows of one object, on their way to the service.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(super) struct RowStream {
 pub(super) struct RowsEnded {
     pub(super) client: Option<IngestClient>,
     pub(super) sent: Sent,
+    /// Rows from the first one on that are done with: sent, or left out.
+    pub(super) rows: u64,
     pub(super) error: Option<ObjectError>,
 }
 
@@ -110,7 +113,7 @@ impl RowStream {
             state.error = state.check_end().err();
         }
         let (client, sent) = (state.client.take(), state.sent.clone());
-        RowsEnded { client, sent, error: state.error.take() }
+        RowsEnded { client, sent, rows: state.row, error: state.error.take() }
     }
 }
 
@@ -288,7 +291,13 @@ impl RowState {
         }
         let mut sent = Sent::default();
         let ended = self.service.send(&mut self.client, read, &self.cancel, &mut sent);
-        self.row += rows;
+        if let Ok(())
+        | Err(ObjectError::Service(
+            ClientError::NotSent { .. } | ClientError::NotFinite { .. },
+        )) = ended
+        {
+            self.row += rows;
+        }
         self.sent.vectors += sent.vectors;
         self.sent.answered += sent.answered;
         self.sent.refused += sent.refused;
@@ -322,7 +331,9 @@ impl RowState {
             RowSource::Arrow(stream) => {
                 stream.walk.check_end(&options.columns()).map_err(FormatError::from)?;
                 // A stream without rows may not say how long they would be.
-                stream.walk.dim().ok_or(FormatError::Empty)?;
+                let dim = stream.walk.dim().ok_or(FormatError::Empty)?;
+                let limits = Limits::new(dim, self.service.max_vectors());
+                limits.check().map_err(FormatError::Limits)?;
             }
         }
         let all = self.row;

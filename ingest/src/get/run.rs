@@ -7,8 +7,8 @@
 //!  (on the runtime's threads)                 (on threads that may block)
 //! ```
 //! With `--output` and `--ingest` the engine's part buffers bound the memory, whatever the objects'
-//! sizes; of Arrow, a record batch is held besides. With neither a task starts the next object after it has freed the previous one, so the number of tasks
-//! bounds the memory.
+//! sizes; of Arrow, a record batch is held besides. With neither, a task starts the next object
+//! after it has freed the previous one, so the number of tasks bounds the memory.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -256,7 +256,7 @@ impl GetRun {
             None if is_cancelled && ended.sent != Sent::default() => {
                 Some(ObjectError::CancelledSending(ended.sent.clone()))
             }
-            error => error.or(outcome.error),
+            error => error.or(outcome.error).map(|error| error.after_rows(ended.rows)),
         };
         outcome.part_buffers = Some(self.engine.part_stats());
         outcome.sent = Some(ended.sent);
@@ -316,7 +316,7 @@ mod tests {
         }
 
         async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn put_multipart_opts(
@@ -324,26 +324,26 @@ mod tests {
             _: &Path,
             _: PutMultipartOptions,
         ) -> Result<Box<dyn MultipartUpload>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         fn delete_stream(
             &self,
             _: BoxStream<'static, Result<Path>>,
         ) -> BoxStream<'static, Result<Path>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-            unimplemented!()
+            unreachable!("only reads")
         }
 
         async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-            unimplemented!()
+            unreachable!("only reads")
         }
     }
 

@@ -33,8 +33,9 @@ impl Element {
         }
     }
 
-    /// Little-endian components as little-endian f32. A NaN stays one, and so does an infinity; what
-    /// is beyond the range of f32 becomes an infinity. The index of the first such one comes too.
+    /// Little-endian components as little-endian f32. A NaN stays one, and so does an infinity;
+    /// what is beyond the range of f32 becomes an infinity. The index of the first such one comes
+    /// too.
     pub(super) fn to_f32(self, bytes: &[u8]) -> (Vec<u8>, Option<usize>) {
         let (mut out, mut beyond) = (Vec::with_capacity(bytes.len() / self.bytes() * 4), None);
         match self {

@@ -102,7 +102,7 @@ fn messages_that_cross_parts_arrive_whole_and_in_order() {
         "file", "stream", "streams", "small", "unmarked", "lists", "zstd", "lz4", "doubles",
         "words",
     ];
-    for part_size in ["3001", "8MiB"] {
+    for part_size in ["3008", "8MiB"] {
         for path in paths {
             let mut service = Service::start(5, "");
             let (to, url) = (service.target().to_string(), server.url(path));
@@ -178,20 +178,28 @@ fn zeros_are_unpacked_too() {
     service.stop();
 }
 
-/// Whole bodies, and packed ones by what they become.
+/// Whole bodies with all of their columns, and packed ones by what they become.
 #[test]
 fn a_batch_beyond_the_limit_is_named() {
     let zeros: Vec<f32> = (0..100_000).map(|component| (component % 3) as f32).collect();
     let batch = RecordBatch::try_from_iter([("v", lists(&zeros, 5))]).unwrap();
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(200_000)]));
+    let text = [("text", text), ("v", lists(&[1.0; 5], 5))];
+    let text = RecordBatch::try_from_iter(text).unwrap();
     let packed = written(std::slice::from_ref(&batch), false, Some(CompressionType::LZ4_FRAME));
     assert!(packed.len() < 128 << 10, "{}", packed.len());
     let server = Server::start([
         ("large.arrow", Conduct::Right, written(std::slice::from_ref(&batch), true, None)),
         ("packed.arrows", Conduct::Right, packed),
+        ("text.arrow", Conduct::Right, written(&[text], true, None)),
     ]);
     let mut service = Service::start(5, "");
     let to = service.target().to_string();
-    for (path, bytes) in [("large.arrow", "takes 400"), ("packed.arrows", "takes 400000 bytes")] {
+    for (path, bytes) in [
+        ("large.arrow", "takes 400"),
+        ("packed.arrows", "takes 400000 bytes"),
+        ("text.arrow", "takes 200"),
+    ] {
         for part_size in ["1KiB", "8MiB"] {
             let url = server.url(path);
             let words = [&*url, "--ingest", &to, "--json", "--part-size", part_size];

@@ -38,6 +38,9 @@ fn int64(rows: Range<u32>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(rows.map(|row| i64::from(row) * 3)))
 }
 
+/// The id of a row in an object.
+type IdOf = fn(u32) -> u64;
+
 /// Batches of 500 rows, with a column of ids of this name before or behind the vectors.
 fn batches(name: &str, is_first: bool, ids: impl Fn(Range<u32>) -> ArrayRef) -> Vec<RecordBatch> {
     let components = components();
@@ -81,12 +84,13 @@ fn each_row_has_the_id_of_its_column() {
         ("key.arrow", Conduct::Right, file(&batches("key", true, uint64))),
         ("int64.arrows", Conduct::Right, stream(&batches("id", false, int64))),
     ]);
-    let triple = |row| u64::from(row) * 3;
-    let cases: [(&str, &str, fn(u32) -> u64); 5] = [
-        ("a.arrows", "--max-vectors 7", id),
-        ("a.arrow", "--part-size 1KiB", id),
-        ("a.arrow", "--id-column id --no-ranges --max-vectors 4096", id),
-        ("key.arrow", "--id-column key --part-size 1KiB", id),
+    let triple: IdOf = |row| u64::from(row) * 3;
+    let own = id as IdOf;
+    let cases = [
+        ("a.arrows", "--max-vectors 7", own),
+        ("a.arrow", "--part-size 1KiB", own),
+        ("a.arrow", "--id-column id --no-ranges --max-vectors 4096", own),
+        ("key.arrow", "--id-column key --part-size 1KiB", own),
         ("int64.arrows", "--convert", triple),
     ];
     for (path, words, ids) in cases {

@@ -163,6 +163,8 @@ fn damage_is_known_before_the_first_row_if_the_size_shows_it() {
         assert!(ended.stderr.contains(said), "{said}: {ended:?}");
         let sent = ended.line(path)["vectors_sent"].as_u64().unwrap();
         assert_eq!(sent > 0, path == "other.fvecs", "{path}: {sent} sent");
+        let before = format!("; rows 0 to {} were sent before", sent.saturating_sub(1));
+        assert_eq!(ended.stderr.contains(&before), sent > 0, "{path}: {ended:?}");
     }
     service.stop();
 }

@@ -149,11 +149,16 @@ async fn no_secret_is_in_an_error() {
             answer("302 On", &["location: /loop?sig=hidden"], b"")
         }
         target if target.starts_with("/bad") => b"garbage hidden\r\n\r\n".to_vec(),
+        target if target.starts_with("/b/repeated") || target.starts_with("/repeated") => {
+            answer("401 No", &[], head.as_bytes())
+        }
         target => answer(target.get(1..4).unwrap_or("404"), &[], b"https://u:hidden@h/?sig=hidden"),
     })
     .await;
+    let error = failed(&s3(&server), "s3://b/repeated").await.to_string();
+    assert!(error.contains("GET /b/repeated") && !error.contains("Signature="), "{error}");
     let stores = Stores::default();
-    for path in ["403", "404", "401", "400", "500", "429", "loop", "bad", "200"] {
+    for path in ["403", "404", "401", "400", "500", "429", "loop", "bad", "200", "repeated"] {
         let url = format!(
             "http://me:hidden@{}/{path}?X-Amz-Signature=hidden&token=hidden",
             server.address

@@ -152,8 +152,8 @@ impl VectorColumn {
         Err(ArrowError::NoVectors { others: listed(others) })
     }
 
-    /// Whether a batch has exactly the nodes and buffers of the schema's columns. If it hasn't, those
-    /// of this column may be another's.
+    /// Whether a batch has exactly the nodes and buffers of the schema's columns. If it hasn't,
+    /// those of this column may be another's.
     pub(super) fn fits(&self, batch: &RecordBatch<'_>) -> bool {
         let Some(all) = self.all else { return true };
         all.nodes == batch.nodes().map_or(0, |nodes| nodes.len())

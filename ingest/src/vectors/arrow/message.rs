@@ -33,7 +33,7 @@ pub(super) struct ArrowMessage<'a> {
     pub(super) bytes: u64,
 }
 
-/// What `bytes` begin with. They are at byte `at` of an image, which has `left` bytes from there on.
+/// What is at byte `at` of an image, which has `left` bytes from there on. These are the first.
 pub(super) fn message_at(bytes: &[u8], at: u64, left: u64) -> Result<StreamStep<'_>, ArrowError> {
     let cut_off = || ArrowError::CutOff { at, bytes: at.saturating_add(left) };
     let damaged = |why: String| ArrowError::Damaged { at, why };

@@ -6,11 +6,10 @@
 //!  stream    │ schema │ dictionaries and batches ... │ a length of 0, or the end │
 //!  file      │ ARROW1 00 00 │ a stream │ footer: schema, and the position of each batch │ length │ ARROW1 │
 //! ```
-//! An [`ArrowWalk`] goes through an image message by message, so that the bytes of a message are all
-//! that has to be there; [`rows`] goes through an image that is there as a whole. Either reads
-//! metadata and finds the rows; no body buffer is copied, regardless of its alignment,
-//! unless it is compressed. `arrow-ipc`'s own readers panic at positions outside the image, and an
-//! object can contain anything.
+//! An [`ArrowWalk`] goes through an image message by message: only the bytes of one message have to
+//! be there. [`rows`] goes through an image that is there as a whole. No body buffer is copied,
+//! regardless of its alignment, unless it is compressed. `arrow-ipc`'s own readers panic at
+//! positions outside the image, and an object can contain anything.
 //!
 //! Streams that follow each other are read as one, if their vectors are of one kind; whatever else
 //! follows a stream is an error. So are files that follow each other, and a footer that isn't that
@@ -57,8 +56,8 @@ pub(super) fn rows<'a>(
     walk.rows(found, wanted)
 }
 
-#[cfg(feature = "objects")]
 /// The rows of the record batch that [`ArrowWalk::step`] has found in these bytes.
+#[cfg(feature = "objects")]
 pub(super) fn batch_rows<'a>(
     walk: &ArrowWalk,
     bytes: &'a [u8],

@@ -1,7 +1,7 @@
 //! The way through an image, message by message, from its first byte to its last.
 
 use arrow_ipc::reader::read_footer_length;
-use arrow_ipc::{Footer, MetadataVersion, root_as_footer, root_as_message};
+use arrow_ipc::{Footer, Message, root_as_footer, root_as_message};
 
 use super::batch::BatchBody;
 use super::column::VectorColumn;
@@ -77,12 +77,6 @@ impl ArrowWalk {
         self.at
     }
 
-    /// Rows of the batches that were passed.
-    #[cfg(feature = "objects")]
-    pub(crate) fn rows_passed(&self) -> u64 {
-        self.rows
-    }
-
     /// Components of all vectors, once they are known.
     pub(crate) fn dim(&self) -> Option<u32> {
         self.dim
@@ -156,14 +150,6 @@ impl ArrowWalk {
         }
     }
 
-    /// After the last byte: whether the image was whole.
-    pub(crate) fn check_end(&mut self, wanted: &WantedColumns<'_>) -> Result<(), ArrowError> {
-        match self.step(&[], wanted)? {
-            ArrowStep::End => Ok(()),
-            _ => Err(ArrowError::CutOff { at: self.at, bytes: self.image_bytes }),
-        }
-    }
-
     /// The rows of the record batch that [`Self::step`] has found in these bytes, behind those that
     /// were `found` before.
     pub(crate) fn read_batch<'a>(
@@ -180,11 +166,6 @@ impl ArrowWalk {
         let body = bytes.get(message.body_at..).unwrap_or_default();
         let bytes_max = usize::try_from(self.held_bytes_max).unwrap_or(usize::MAX);
         found.add(&columns, &BatchBody { head, body, at: self.at, bytes_max })
-    }
-
-    /// No rows yet, behind those of the batches that were passed.
-    pub(crate) fn found<'a>(&self) -> FoundRows<'a> {
-        FoundRows { dim: self.dim, rows: self.rows, ..FoundRows::default() }
     }
 
     /// Passes a batch, with the rows that it had and their dimension.
@@ -262,10 +243,11 @@ impl ArrowWalk {
         } else if let Some(batch) = message.head.header_as_record_batch() {
             let negative = |_| self.damaged("its length is negative");
             let rows = u64::try_from(batch.length()).map_err(negative)?;
-            if (bytes.len() as u64) < message.bytes {
-                return self.more(message.bytes);
-            }
-            return Ok(ArrowStep::Batch { bytes: message.bytes, rows });
+            // Also where it is there: what is refused doesn't depend on where parts end.
+            let whole = self.more(message.bytes)?;
+            let is_there = bytes.len() as u64 >= message.bytes;
+            let batch = ArrowStep::Batch { bytes: message.bytes, rows };
+            return Ok(if is_there { batch } else { whole });
         } else if message.head.header_as_dictionary_batch().is_none() {
             return Err(no_batch(self.at));
         }
@@ -294,10 +276,14 @@ impl ArrowWalk {
 
     /// The columns by the last schema.
     fn columns(&self, wanted: &WantedColumns<'_>) -> Result<BatchColumns, ArrowError> {
-        let metadata = self.schema.as_ref().ok_or(ArrowError::NoSchema)?;
-        let head = root_as_message(metadata).map_err(|error| self.damaged(&error.to_string()))?;
+        let head = self.schema_message()?;
         let schema = head.header_as_schema().ok_or(ArrowError::NoSchema)?;
         wanted.find(&schema, head.version())
+    }
+
+    fn schema_message(&self) -> Result<Message<'_>, ArrowError> {
+        let metadata = self.schema.as_ref().ok_or(ArrowError::NoSchema)?;
+        root_as_message(metadata).map_err(|error| self.damaged(&error.to_string()))
     }
 
     /// Refuses a stream whose vectors are of another kind than those before it. Lists without a
@@ -355,7 +341,8 @@ impl ArrowWalk {
     ) -> Result<(), ArrowError> {
         let other = |what| ArrowError::OtherFooter { at, what };
         let schema = footer.schema().ok_or_else(|| other("it has no schema"))?;
-        let version: MetadataVersion = footer.version();
+        // The footer's version is its own: pyarrow writes 5 behind messages of version 4.
+        let version = self.schema_message()?.version();
         if wanted.find(&schema, version)? != self.columns(wanted)? {
             return Err(other("its schema is another one"));
         }
@@ -365,6 +352,28 @@ impl ArrowWalk {
             return Err(other("it lists other batches"));
         }
         Ok(())
+    }
+}
+
+/// For images that arrive piece by piece.
+#[cfg(feature = "objects")]
+impl ArrowWalk {
+    /// Rows of the batches that were passed.
+    pub(crate) fn rows_passed(&self) -> u64 {
+        self.rows
+    }
+
+    /// After the last byte: whether the image was whole.
+    pub(crate) fn check_end(&mut self, wanted: &WantedColumns<'_>) -> Result<(), ArrowError> {
+        match self.step(&[], wanted)? {
+            ArrowStep::End => Ok(()),
+            _ => Err(ArrowError::CutOff { at: self.at, bytes: self.image_bytes }),
+        }
+    }
+
+    /// No rows yet, behind those of the batches that were passed.
+    pub(crate) fn found<'a>(&self) -> FoundRows<'a> {
+        FoundRows { dim: self.dim, rows: self.rows, ..FoundRows::default() }
     }
 }
 

@@ -22,6 +22,8 @@ use super::*;
 mod arrow;
 mod ids;
 mod layout;
+#[cfg(feature = "objects")]
+mod walk;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
