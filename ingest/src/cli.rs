@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -17,7 +19,7 @@ use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
 use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
-use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
+use crate::signals::{on_end_signal, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -104,8 +106,9 @@ Exit codes: 0 everything is verified; 1 failure; 2 bad usage; 130 interrupted, t
 const SERVE_EXIT: &str = "\
 SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; LIST is CPU numbers like 0,2 or 0-3; TIME
 is like 500ms, 10s or 2m.
-The service prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT stops it after
-it has drained; a second signal ends it immediately.
+The service prints a line `ready ...` when it accepts connections. SIGTERM, SIGINT and every other
+signal that ends a process stop it after it has drained; a second one, later than 1s, ends it
+immediately. SIGKILL and faults (SIGSEGV and its like) end it as they are.
 Exit codes: 0 drained; 1 it couldn't start, or the segments are incomplete, and it prints what is
 missing; 2 bad usage.";
 
@@ -320,10 +323,11 @@ fn command() -> clap::Command {
 }
 
 fn run_demo(options: &DemoOptions) -> u8 {
-    let interrupted = match flag_on_signals(1) {
-        Ok(flag) => flag,
-        Err(error) => return fail("demo", format_args!("signals: {error}"), 1),
-    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    if let Err(error) = on_end_signal(1, move || flag.store(true, Ordering::SeqCst)) {
+        return fail("demo", format_args!("signals: {error}"), 1);
+    }
     let mut out: Box<dyn Write> =
         if options.json { Box::new(io::sink()) } else { Box::new(io::stdout()) };
     match demo::run(options, &mut out, &interrupted) {
@@ -423,15 +427,22 @@ fn run_serve(options: &ServeOptions) -> u8 {
     }
 }
 
-/// Serves until a signal that ends a process, or until a lane fails. A second signal ends the
-/// process immediately.
+/// Serves until a signal that ends a process, or until a lane fails. A second signal, later than a
+/// second, ends the process immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
-    let signals = SignalWait::new(1).map_err(refused)?;
-    let wake = signals.sender().map_err(refused)?;
+    let (end, ended) = channel();
+    let by_signal = end.clone();
+    let signalled = move || {
+        let _gone = by_signal.send(());
+    };
+    on_end_signal(1, signalled).map_err(refused)?;
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
-    let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
+    let lane_ended = move || {
+        let _gone = end.send(());
+    };
+    let server = Server::start(options, Arc::new(lane_ended))?;
     notice::info(server.memory());
     for (lane, report) in server.reports().enumerate() {
         notice::info(format_args!("lane {lane}: {}", report.pin));
@@ -447,7 +458,8 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // The process that started this one may have closed its end of the pipe, or may never read it.
     // The service runs all the same.
     notice::announce_unwaited(server.ready_line());
-    signals.wait();
+    // The thread of the signals keeps its sender until one has come.
+    let _ended = ended.recv();
     let totals = server.stop();
     notice::announce_unwaited(&totals);
     Ok(u8::from(!totals.is_drained()))

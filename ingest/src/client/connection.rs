@@ -108,7 +108,7 @@ impl ClientConnection {
         self.rows.lane = answer.lane;
         self.in_flight_max = match answer.in_flight_max {
             u16::MAX => u32::MAX,
-            most => u32::from(most).max(1),
+            most => u32::from(most),
         };
     }
 

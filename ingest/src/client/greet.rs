@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::ClientConnection;
 use crate::wire::frames::{
-    AnswerError, Hello, HelloAnswer, Limits, Status, decode_hello_answer, encode_hello,
+    AnswerError, Hello, HelloAnswer, Limits, Status, VECTORS_MAX, decode_hello_answer, encode_hello,
 };
 
 /// The longest wait without looking whether to give up.
@@ -37,6 +37,19 @@ pub enum GreetError {
         /// The dimension that the hello named.
         dim: u32,
     },
+    /// The server accepts the hello, and says something else than the hello.
+    #[error(
+        "the hello was accepted with {field} {got}, but {asked} was asked for; nothing is sent to a \
+        server that contradicts itself"
+    )]
+    Contradicted {
+        /// The field of the answer.
+        field: &'static str,
+        /// Its value.
+        got: u32,
+        /// What it must be.
+        asked: String,
+    },
     /// The caller gave up.
     #[error("interrupted")]
     Cancelled,
@@ -52,7 +65,7 @@ impl GreetError {
 
 fn version_fix(error: &AnswerError) -> &'static str {
     match error {
-        AnswerError::Version { .. } | AnswerError::NoHello(_) => {
+        AnswerError::Version { .. } | AnswerError::NoHello(_) | AnswerError::HelloField { .. } => {
             "use a client of the server's version, or its older mode"
         }
         _ => "is it a slipring that listens there?",
@@ -71,6 +84,25 @@ fn refusal(status: Status, server: &Limits, dim: u32) -> String {
         Status::ShuttingDown => format!("{status}: the server stops; try again when it runs"),
         _ => format!("the server refused the hello: {status}"),
     }
+}
+
+/// Refuses an answer that accepts the hello and doesn't fit it.
+fn check_fit(hello: &Hello, answer: &HelloAnswer) -> Result<(), GreetError> {
+    let Limits { dim, max_vectors, columns } = answer.limits;
+    let refuse = |field, got, asked: String| Err(GreetError::Contradicted { field, got, asked });
+    if dim != hello.dim {
+        return refuse("dimension", dim, hello.dim.to_string());
+    }
+    if columns.id != hello.ids {
+        return refuse("id column", columns.id.into(), u32::from(hello.ids).to_string());
+    }
+    if !(1..=VECTORS_MAX).contains(&max_vectors) {
+        return refuse("max vectors", max_vectors, format!("1 to {VECTORS_MAX}"));
+    }
+    if answer.in_flight_max == 0 {
+        return refuse("in flight", 0, "1 or more".to_owned());
+    }
+    Ok(())
 }
 
 impl ClientConnection {
@@ -100,6 +132,7 @@ impl ClientConnection {
             let end = matches!(again(self.receive())?, Some(received) if received.bytes == 0);
             match decode_hello_answer(self.unprocessed())? {
                 Some(answer) if answer.status == Status::Ok => {
+                    check_fit(hello, &answer)?;
                     self.note_greeted(&answer);
                     return Ok(answer);
                 }

@@ -5,7 +5,8 @@
 //! a connection sends requests and receives answers, and each answer is checked against its
 //! request.
 //!
-//! It promises: an answer is returned only if its count and its sequence are those of its request,
+//! It promises: after a hello whose answer says anything else than the hello, nothing is sent. An
+//! answer is returned only if its count and its sequence are those of its request,
 //! its lane that of the hello, and its row behind the rows before it; everything else is a
 //! [`WrongAnswer`]. A connection's memory is allocated when it is opened.
 //!

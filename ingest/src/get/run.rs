@@ -14,7 +14,6 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -33,7 +32,7 @@ use super::object::{GetObject, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
 use super::row_stream::RowStream;
-use crate::signals::SignalWait;
+use crate::signals::on_end_signal;
 
 /// The interval at which the pool looks for unneeded buffers.
 const TICK: Duration = Duration::from_secs(1);
@@ -264,19 +263,15 @@ impl GetRun {
     }
 }
 
-/// A token that the first SIGINT or SIGTERM cancels. A second one ends the process immediately with
-/// code 130.
+/// A token that the first signal to end, such as SIGINT or SIGTERM, cancels. A second one, later
+/// than a second, ends the process immediately with code 130.
 ///
 /// # Errors
 /// The system refuses the handler or the thread.
 pub fn cancel_on_signals() -> io::Result<CancellationToken> {
-    let signals = SignalWait::new(130)?;
     let token = CancellationToken::new();
     let cancel = token.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        signals.wait();
-        cancel.cancel();
-    })?;
+    on_end_signal(130, move || cancel.cancel())?;
     Ok(token)
 }
 

@@ -6,12 +6,10 @@
 //!           ^ frame boundary            `in flight x largest answer + out` never exceeds the output's size
 //! ```
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
 use slipring::class::PooledBuf;
@@ -19,9 +17,6 @@ use slipring::class::PooledBuf;
 use super::duty::Unsent;
 use crate::stage::ConnId;
 use crate::wire::frames::{Limits, Mode, answer_bytes};
-
-/// How long a connection that was answered in full may take to end its side.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +78,18 @@ pub(super) struct Conn {
     /// Whether it may be owed answers, and whether it waits for that.
     pub(super) may_be_owed: bool,
     pub(super) waits_for_output: bool,
+    /// While it lingers: whether bytes have come since that was last asked.
+    pub(super) sends_on: bool,
     /// When it was accepted, or its last complete frame was received. While a frame is unfinished,
-    /// about when that began.
+    /// about when that began. Later by the time in which the lane looked after nobody.
     pub(super) since_ns: u64,
     /// When its socket last accepted answers.
     pub(super) sent_ns: u64,
     /// Since when it is known that answers wait because the client doesn't read; 0 if none do.
     pub(super) blocked_ns: u64,
+    /// What its socket held for the client when it was idle for too long, and since when.
+    pub(super) queued: usize,
+    pub(super) queued_ns: u64,
 }
 
 impl Conn {
@@ -117,9 +117,12 @@ impl Conn {
             waits_for_carry: false,
             may_be_owed: false,
             waits_for_output: false,
+            sends_on: false,
             since_ns: 0,
             sent_ns: 0,
             blocked_ns: 0,
+            queued: 0,
+            queued_ns: 0,
         }
     }
 
@@ -176,8 +179,13 @@ impl Conn {
     /// Our side ends. What the client still sends is read and discarded.
     pub(super) fn linger(&mut self) {
         self.phase = ConnPhase::Lingering;
-        self.socket.end_sending();
+        self.end_sending();
         self.readable = true;
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn end_sending(&self) {
+        self.socket.end_sending();
     }
 }
 
@@ -263,8 +271,6 @@ pub(super) struct ConnTable {
     free: Vec<u32>,
     len: usize,
     conns_max: usize,
-    /// Connections that are answered in full, and until when each may end its side.
-    lingering: VecDeque<(Instant, ConnId)>,
 }
 
 #[derive(Debug)]
@@ -277,7 +283,7 @@ impl ConnTable {
     /// Room for `conns_max` connections.
     pub(super) fn new(conns_max: usize) -> Self {
         let (places, free) = (Vec::with_capacity(conns_max), Vec::with_capacity(conns_max));
-        Self { places, free, len: 0, conns_max, lingering: VecDeque::new() }
+        Self { places, free, len: 0, conns_max }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -318,30 +324,6 @@ impl ConnTable {
         self.free.push(id.index);
         self.len -= 1;
         Some(conn)
-    }
-
-    /// A connection lingers from now on.
-    pub(super) fn note_lingering(&mut self, id: ConnId) {
-        self.lingering.push_back((Instant::now() + LINGER, id));
-    }
-
-    pub(super) fn has_lingering(&self) -> bool {
-        !self.lingering.is_empty()
-    }
-
-    /// A connection that has lingered too long.
-    pub(super) fn pop_overdue(&mut self) -> Option<ConnId> {
-        while let Some(&(until, id)) = self.lingering.front() {
-            let is_here = self.get_mut(id).is_some();
-            if is_here && Instant::now() < until {
-                return None;
-            }
-            self.lingering.pop_front();
-            if is_here {
-                return Some(id);
-            }
-        }
-        None
     }
 
     /// All connections, by index.
@@ -467,16 +449,6 @@ mod tests {
         assert_eq!((next.index, next.generation), (ids[0].index, ids[0].generation + 1));
         assert!(table.get_mut(ids[0]).is_none() && table.remove(ids[0]).is_none());
         assert_eq!((table.get_mut(next).unwrap().id, table.len()), (next, 2));
-    }
-
-    #[test]
-    fn a_connection_that_is_gone_is_not_overdue() {
-        let (mut table, ids) = table(3);
-        ids.iter().for_each(|id| table.lingering.push_back((Instant::now(), *id)));
-        table.note_lingering(ids[0]);
-        table.remove(ids[1]);
-        assert_eq!((table.pop_overdue(), table.pop_overdue()), (Some(ids[0]), Some(ids[2])));
-        assert!(table.pop_overdue().is_none() && table.has_lingering());
     }
 
     #[test]

@@ -64,7 +64,8 @@ counters! {
     /// Connections closed because their first bytes, or the rest of a frame, didn't come within
     /// --header-timeout
     HeaderTimeouts "header_timeouts",
-    /// Connections closed because they read no answer for --unread-timeout
+    /// Connections closed because their clients' systems accepted no byte of their answers for
+    /// --unread-timeout
     UnreadTimeouts "unread_timeouts",
     /// Times that a connection wasn't read because all of --output-bytes were in use
     OutputWaits "output_waits",

@@ -28,9 +28,10 @@ use super::conn::{Arrival, ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::{Counter, Counts};
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
+use super::linger::{LingerList, part};
 use super::lobby::{Guest, LobbyPlace, LobbySeat, Reception};
-use super::overdue::{TimeLimits, is_evictable, may_lose_carry};
-use super::poller::{Accepted, LaneListeners, Listener, Readiness, SocketPoller};
+use super::overdue::{Circumstances, Overdue, TimeLimits, oldest_unfinished};
+use super::poller::{Accepted, EVENTS_MAX, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
 use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
 use crate::notice;
@@ -83,9 +84,8 @@ pub struct Driver {
     places: Vec<Option<LobbyPlace>>,
     stop: Arc<AtomicBool>,
     drain_time: Duration,
-    times: TimeLimits,
-    /// When the connections' times are looked at next.
-    look_at_ns: u64,
+    overdue: Overdue,
+    lingering: LingerList,
 }
 
 impl Driver {
@@ -107,6 +107,7 @@ impl Driver {
         let poller = SocketPoller::new(seat.bell(), lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
+        let meters = IoMeters::new(clock, READS_MAX + 1);
         Ok(Self {
             parser: Parser(limits),
             table: ConnTable::new(connections_max),
@@ -116,13 +117,13 @@ impl Driver {
             listeners,
             poller,
             idle: Idle::new(wait),
-            meters: IoMeters::new(clock, READS_MAX + 1),
+            overdue: Overdue::new(times, meters.duty.round_ns()),
+            lingering: LingerList::new(times.unread),
+            meters,
             seat,
             places: Vec::new(),
             stop,
             drain_time: drain,
-            times,
-            look_at_ns: 0,
             lane,
         })
     }
@@ -178,7 +179,7 @@ impl Driver {
         if progress.reclaimed > 0 || self.lane.slots_in_use() == 0 {
             self.intake.note_room();
         }
-        while let Some(id) = self.table.pop_overdue() {
+        while let Some(id) = self.lingering.pop_over(&mut self.table) {
             self.abandon(id);
         }
         let moved = received || !progress.is_idle() || answered || sent;
@@ -252,11 +253,8 @@ impl Driver {
         let mut carry = None;
         // More than one, where it needs a larger buffer than theirs.
         while carry.is_none() {
-            let Self { table, parser, .. } = self;
-            let unfinished = table.iter_mut().filter_map(|conn| {
-                may_lose_carry(conn, parser).then_some((conn.since_ns, conn.id))
-            });
-            let Some((_, oldest)) = unfinished.min_by_key(|(since_ns, _)| *since_ns) else { break };
+            let oldest = oldest_unfinished(&mut self.table, &self.parser);
+            let Some(oldest) = oldest else { break };
             if !self.refuse_carry(oldest, left.arrival) {
                 break;
             }
@@ -275,8 +273,9 @@ impl Driver {
 
     /// Takes a connection's carry buffer. Returns false if there is no room for its refusal.
     fn refuse_carry(&mut self, id: ConnId, arrival: Arrival) -> bool {
-        let Some(conn) = self.table.get_mut(id) else { return false };
-        if !self.intake.refuse_carry(conn, arrival, &mut self.lane, &mut self.meters) {
+        let Self { table, intake, lane, buffers, meters, .. } = self;
+        let Some(conn) = table.get_mut(id) else { return false };
+        if !intake.refuse_carry(conn, arrival, lane, buffers, meters) {
             return false;
         }
         self.meters.counters.add(Counter::OverCarryCap, 1);
@@ -284,36 +283,27 @@ impl Driver {
         true
     }
 
-    /// Closes connections that exceed their time limits, and takes carry buffers from frames that
-    /// lack bytes if others wait for one.
+    /// Closes connections that exceed their time limits by this reading of the clock, and takes
+    /// carry buffers from frames that lack bytes if others wait for one.
     fn look_at_times(&mut self, now_ns: u64) {
-        let look_every = self.times.look_every();
-        self.look_at_ns = now_ns.saturating_add(look_every.as_nanos() as u64);
-        let Self { table, intake, parser, times, .. } = self;
+        // What came before the reading is known after this.
+        self.look_at_all();
+        let Self { table, answers, .. } = self;
+        table.iter_mut().for_each(|conn| answers.note_writable(conn));
+        self.send();
+        let Self { table, intake, parser, buffers, .. } = self;
         intake.waiters.forget_gone(table);
-        let waiters = intake.waiters.len();
-        let (mut overdue, mut evictable) = (Vec::new(), Vec::new());
-        for conn in table.iter_mut() {
-            match times.exceeded(conn, parser, now_ns) {
-                // A lane that is full reads nobody, so only those that don't read are to blame.
-                Some(limit) if limit == Counter::UnreadTimeouts || !intake.is_full() => {
-                    overdue.push((conn.id, limit));
-                }
-                _ if waiters > 0 && is_evictable(conn, parser, now_ns) => {
-                    evictable.push((conn.since_ns, conn.id));
-                }
-                _ => {}
-            }
-        }
-        for (id, limit) in overdue {
+        let (is_full, carries_wanted) = (intake.is_full(), intake.waiters.carries_wanted(buffers));
+        let given = Circumstances { parser, now_ns, is_full, carries_wanted };
+        let found = self.overdue.look(table, &given);
+        for (id, limit) in found.over {
             self.meters.counters.add(limit, 1);
             match limit {
                 Counter::UnreadTimeouts => self.abandon(id),
                 _ => self.end_requests(id),
             }
         }
-        evictable.sort_unstable_by_key(|(since_ns, _)| *since_ns);
-        for (_, id) in evictable.into_iter().take(waiters) {
+        for id in found.evicted {
             if !self.refuse_carry(id, Arrival { ns: now_ns, time_us: 0 }) {
                 break;
             }
@@ -379,7 +369,7 @@ impl Driver {
         }
         self.meters.duty.begin_round(waited);
         let now_ns = self.meters.duty.round_ns();
-        if now_ns >= self.look_at_ns {
+        if self.overdue.is_due(now_ns) {
             self.look_at_times(now_ns);
         }
         self.listeners.resume_if_due(&self.poller);
@@ -393,17 +383,26 @@ impl Driver {
     fn sleep_max(&self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
         let timers = self.listeners.are_paused()
-            || self.table.has_lingering()
+            || !self.lingering.is_empty()
             || self.intake.is_closed()
             || self.intake.waiters.len() > 0;
         if unreclaimed || timers {
             return SLEEP_UNRECLAIMED;
         }
-        if self.table.len() > 0 { SLEEP_MAX.min(self.times.look_every()) } else { SLEEP_MAX }
+        if self.table.len() > 0 { SLEEP_MAX.min(self.overdue.look_every) } else { SLEEP_MAX }
     }
 
-    /// Collects what is ready, and accepts connections.
-    fn look(&mut self, timeout: Option<Duration>) {
+    /// Collects all that is ready, also where one call reports only a part of it.
+    fn look_at_all(&mut self) {
+        for _ in 0..=self.table.len() / EVENTS_MAX {
+            if self.look(Some(Duration::ZERO)) {
+                break;
+            }
+        }
+    }
+
+    /// Collects what is ready, and accepts connections. Returns whether that was all.
+    fn look(&mut self, timeout: Option<Duration>) -> bool {
         let Self { table, intake, answers, .. } = self;
         // Listeners are few: one bit each.
         let mut listeners = 0u64;
@@ -422,15 +421,17 @@ impl Driver {
                 }
             }
         });
-        if let Err(error) = watched {
+        let was_all = watched.unwrap_or_else(|error| {
             notice::warn(format_args!("can't wait for sockets: {error}"));
-        }
+            false
+        });
         for number in (0..self.listeners.len()).filter(|number| listeners & (1 << number) != 0) {
             self.accept(number);
         }
         if self.seat.has_mail() {
             self.seat.take_mail().into_iter().for_each(|guest| self.serve(guest));
         }
+        was_all
     }
 
     /// Accepts the connections that wait at a listener.
@@ -492,7 +493,7 @@ impl Driver {
         self.intake.release_output(conn, &mut self.buffers);
         conn.linger();
         self.intake.queue(conn);
-        self.table.note_lingering(id);
+        self.lingering.add(id);
     }
 
     /// Gives a connection up.
@@ -579,6 +580,9 @@ impl Driver {
                 }
             }
         }
+        // Clients that are given up get what can be sent without waiting.
+        self.send();
+        self.table.iter_mut().for_each(part);
         // The answering stage is dropped last: dropped before the end, it would count as failed,
         // not as late.
         let Self { lane, mut meters, answers, buffers, .. } = self;

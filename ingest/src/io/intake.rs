@@ -13,6 +13,7 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Arrival, Conn, ConnCaps, ConnPhase, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
+use super::linger::discard;
 use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
 use super::waiters::Waiters;
 use crate::stage::{ConnId, Request};
@@ -24,8 +25,6 @@ const RECEIVE_MIN_BYTES: usize = 16 << 10;
 /// one wake-up of the client, so a deep pipeline needs few of them. A larger value gained nothing
 /// with 32 requests of 4 KiB in flight per connection.
 const RECEIVE_MAX_BYTES: usize = 128 << 10;
-/// The most bytes discarded in one call while a connection lingers.
-const DISCARD_BYTES: usize = 4096;
 
 /// The most bytes of one receive.
 pub fn receive_bytes_max(limits: &Limits) -> usize {
@@ -111,7 +110,13 @@ impl Intake {
                 }
                 None => IntakeStep::Idle,
             },
-            ConnPhase::Lingering if conn.readable => discard(conn),
+            ConnPhase::Lingering if conn.readable => {
+                if discard(conn) {
+                    IntakeStep::Moved
+                } else {
+                    IntakeStep::Gone
+                }
+            }
             ConnPhase::Ending | ConnPhase::Lingering => IntakeStep::Idle,
         }
     }
@@ -124,12 +129,8 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
-        if !conn.may_be_owed {
-            // Those that wait come first.
-            conn.may_be_owed = !self.waiters.need_output() && buffers.may_owe();
-            if !conn.may_be_owed {
-                return IntakeStep::NoOutput;
-            }
+        if !self.may_be_owed(conn, buffers) {
+            return IntakeStep::NoOutput;
         } else if self.waiters.need_output() && !conn.owes_nothing() {
             // Others wait: it is read again when it has its answers, and after them.
             return IntakeStep::Idle;
@@ -190,11 +191,9 @@ impl Intake {
         };
         let whole = whole_bytes(parser, conn.mode, &grant[..bytes], requests_max);
         if whole == 0 {
-            if conn.hangup && bytes < most {
-                // No byte will follow.
-                conn.at_end = true;
-                meters.counters.add(Counter::CutOff, 1);
-                return IntakeStep::Ended;
+            if conn.hangup {
+                drop(grant);
+                return self.receive_last(conn, parser, lane, buffers, meters);
             }
             if self.waiters.wait_for_carry(conn) {
                 meters.counters.add(Counter::CarryWaits, 1);
@@ -205,6 +204,45 @@ impl Intake {
             Moved::Bytes(bytes) => bytes,
             moved => return no_bytes(conn, &moved, &mut meters.counters),
         };
+        let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
+        let receive = PoolReceive { id: conn.id, bytes, arrival: self.note_receive(meters) };
+        self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// The client has ended its stream, so the rest of it is in the socket. The frame at the front
+    /// is received to its end, in whatever pieces the kernel has it: it is complete then, or cut
+    /// off and dropped, and needs no carry buffer. Nothing of it may stay in the socket, which
+    /// would be closed with unread bytes.
+    #[cold]
+    fn receive_last(
+        &mut self,
+        conn: &mut Conn,
+        parser: &Parser,
+        lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> IntakeStep {
+        let mut grant = match lane.reserve_rest(self.frame_bytes_max) {
+            Ok(grant) => grant,
+            Err(refused) => {
+                self.note_refused(refused, &mut meters.counters);
+                return IntakeStep::Idle;
+            }
+        };
+        let mut bytes = 0;
+        while let Parsed::Incomplete { missing_bytes } =
+            parser.parse(&mut conn.mode, &grant[..bytes])
+        {
+            match conn.receive(&mut grant[bytes..bytes + missing_bytes]) {
+                Moved::Bytes(more) => bytes += more,
+                moved => {
+                    meters.counters.add(Counter::CutOff, u64::from(bytes > 0));
+                    conn.at_end = matches!(moved, Moved::End);
+                    let is_gone = matches!(moved, Moved::Gone);
+                    return if is_gone { IntakeStep::Gone } else { IntakeStep::Ended };
+                }
+            }
+        }
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
         let receive = PoolReceive { id: conn.id, bytes, arrival: self.note_receive(meters) };
         self.push_received(conn, receive, parser, lane, buffers, meters)
@@ -233,12 +271,21 @@ impl Intake {
         }
     }
 
-    /// A connection that needs nothing of its answers' memory leaves it to others. Returns whether
-    /// it had any.
+    /// Whether a connection may be owed answers. Those that wait for it come first.
+    #[inline]
+    fn may_be_owed(&self, conn: &mut Conn, buffers: &mut IoBuffers) -> bool {
+        if !conn.may_be_owed {
+            conn.may_be_owed = !self.waiters.need_output() && buffers.may_owe();
+        }
+        conn.may_be_owed
+    }
+
+    /// A connection that needs nothing of its answers' memory leaves it to others, also one whose
+    /// frame is unfinished. Returns whether it had any.
     pub(super) fn release_output(&self, conn: &mut Conn, buffers: &mut IoBuffers) -> bool {
         let is_free = conn.may_be_owed
             && conn.owes_nothing()
-            && conn.carry.is_none()
+            && !Parser(self.caps.limits).has_carried_frame(conn)
             && self.stalled_conn() != Some(conn.id);
         if is_free {
             conn.may_be_owed = false;
@@ -337,6 +384,10 @@ impl Intake {
                 _ => IntakeStep::Moved,
             };
         }
+        if !self.may_be_owed(conn, buffers) {
+            conn.carry = Some(carry);
+            return IntakeStep::NoOutput;
+        }
         let had = carry.len();
         let Ok(()) = carry.set_len(had + missing_bytes) else {
             unreachable!("it holds the largest frame")
@@ -399,8 +450,13 @@ impl Intake {
         conn: &mut Conn,
         arrival: Arrival,
         lane: &mut Lane<Request>,
+        buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> bool {
+        if !conn.may_be_owed && !buffers.may_owe() {
+            return false;
+        }
+        conn.may_be_owed = true;
         let mut pusher = FramePusher::new(conn, lane, &self.caps, arrival);
         let stop = pusher.push_last(Status::Busy);
         meters.note_accepted(arrival.ns, pusher.requests);
@@ -514,13 +570,5 @@ fn no_bytes(conn: &mut Conn, moved: &Moved, counters: &mut Counters) -> IntakeSt
             IntakeStep::Ended
         }
         Moved::NotNow | Moved::Bytes(_) => IntakeStep::Idle,
-    }
-}
-
-/// Discards further bytes of a connection that is fully answered.
-fn discard(conn: &mut Conn) -> IntakeStep {
-    match conn.receive(&mut [0; DISCARD_BYTES]) {
-        Moved::Bytes(_) | Moved::NotNow => IntakeStep::Moved,
-        Moved::End | Moved::Gone => IntakeStep::Gone,
     }
 }

@@ -6,8 +6,9 @@
 //! pushed (`frames`). The stages run. The answering stage encodes one answer per slot into its
 //! connection's output, which is sent (`answers`). The driver (`driver`) repeats this, sleeps when
 //! there is nothing to do, and drains at the end. Carry buffers and outputs come from the lane's
-//! class pool (`buffers`). Connections have time limits (`overdue`), and
-//! are counted and spread over lanes (`lobby`). Other threads watch (`counters`, `duty`, `watch`).
+//! class pool (`buffers`). Connections have time limits (`overdue`), end in a way that loses no
+//! answer (`linger`), and are counted and spread over lanes (`lobby`). Other threads watch
+//! (`counters`, `duty`, `watch`).
 //!
 //! It promises: one answer per request, in order, also after half-close; no answer goes to a
 //! connection that has another's place in the table; a full ring or pool pauses reading and
@@ -20,10 +21,12 @@ mod counters;
 mod driver;
 mod duty;
 mod intake;
+mod linger;
 mod lobby;
 mod overdue;
 mod poller;
 mod pusher;
+mod queued;
 mod waiters;
 mod watch;
 

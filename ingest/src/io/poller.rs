@@ -21,7 +21,7 @@ use crate::notice;
 use crate::stage::ConnId;
 
 /// The most readiness events of one wait.
-const EVENTS_MAX: usize = 256;
+pub(super) const EVENTS_MAX: usize = 256;
 /// Places of connections are below this: larger numbers name everything else.
 const CONNS_MAX: u32 = 1 << 24;
 /// How long accepting pauses when the system refuses, unless a connection ends earlier.
@@ -109,23 +109,24 @@ impl SocketPoller {
         let _gone = epoll::delete(&self.epoll, listener);
     }
 
-    /// Waits at most `timeout` (for ever without one) and hands over what is ready.
+    /// Waits at most `timeout` (for ever without one) and hands over what is ready. Returns whether
+    /// that was all: a signal or a full list of events leave something for the next call.
     pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
         mut ready: impl FnMut(Readiness),
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.events.clear();
         let timeout = timeout
             .map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) => {}
             // A signal: the round begins again.
-            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         self.events.iter().map(decode).for_each(&mut ready);
-        Ok(())
+        Ok(self.events.len() < EVENTS_MAX)
     }
 }
 

@@ -44,6 +44,11 @@ impl Waiters {
         self.carry.len() + self.output.len()
     }
 
+    /// How many carry buffers are wanted and can't be had; 0 while some are left.
+    pub(super) fn carries_wanted(&self, buffers: &IoBuffers) -> usize {
+        if buffers.carry_room() > 0 { 0 } else { self.carry.len() }
+    }
+
     /// Whether connections wait for the memory of their answers.
     #[inline]
     pub(super) fn need_output(&self) -> bool {

@@ -117,14 +117,17 @@ pub struct ServeOptions {
     /// in-flight x (largest answer + 40)
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub output_bytes: Size,
-    /// Close a connection after this time without a request; 0s for never
+    /// Close a connection after this time without a request, once its client's system has all its
+    /// answers; 0s for never
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     pub idle_timeout: Duration,
     /// Close a connection that doesn't send its first bytes, or the rest of a frame, within this
     /// time; 0s for never
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration)]
     pub header_timeout: Duration,
-    /// Close a connection that reads none of its waiting answers for this time; 0s for never
+    /// Close a connection whose client's system accepts no byte of its waiting answers for this
+    /// time; 0s for never. A client that reads slowly makes room in steps of up to 64 KiB, or a
+    /// sixteenth of its receive buffer: leave it time for one
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
     pub unread_timeout: Duration,
     /// Time limit of a stop, within which what was received is answered and stored

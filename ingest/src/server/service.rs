@@ -49,10 +49,6 @@ impl Server {
                 plan.connections_max, options.max_connections
             ));
         }
-        let data = match (options.sink, &options.data) {
-            (SinkWord::Log, Some(path)) => Some(open_folder(path, &plan)?),
-            _ => None,
-        };
         // The threads of this port are started from this thread, which isn't pinned, because a
         // thread inherits the CPUs of the thread that starts it.
         let admin = plan.options.metrics.as_deref().map(admin::bind).transpose()?;
@@ -64,6 +60,12 @@ impl Server {
         )?;
         let per_lane = listeners.take_lanes();
         let lobby = plan.lobby()?;
+        // After what may be refused for its address, so that such a start leaves no folder, and
+        // before the first lane serves: a folder without a record is recorded for these options.
+        let data = match (options.sink, &options.data) {
+            (SinkWord::Log, Some(path)) => Some(open_folder(path, &plan)?),
+            _ => None,
+        };
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
         let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
@@ -72,8 +74,10 @@ impl Server {
         });
         let mut server =
             Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
-        for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
-            let sink = server.sink(data.as_ref(), lane.number)?;
+        let lanes = server.plan.lanes.clone();
+        let sinks: Result<Vec<_>, _> =
+            lanes.iter().map(|lane| server.sink(data.as_ref(), lane.number)).collect();
+        for ((lane, listeners), sink) in lanes.iter().zip(per_lane).zip(sinks?) {
             let inputs = LaneInputs {
                 listeners,
                 seat: lobby.seat(lane.number as usize),

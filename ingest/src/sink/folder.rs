@@ -1,7 +1,9 @@
 //! The data folder: owned by one service, for vectors of one dimension in segments of one schema.
 //!
 //! Opening the folder creates it, locks it, and records the dimension and the columns or checks the
-//! recorded ones. A folder of an earlier version is migrated. The lock is the kernel's (`flock`),
+//! recorded ones. Where nothing is recorded, as in a copy of the lanes alone, the segments say what
+//! they are. A folder of an earlier version is migrated. Nothing is recorded or migrated before
+//! everything is checked. The lock is the kernel's (`flock`),
 //! so it is released when the process ends, in whatever way. It doesn't keep readers out.
 
 use std::collections::BTreeSet;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::{self, DataMode};
+use super::reader::SegmentReader;
 use super::record::{self, Record};
 use super::rows::check_dim;
 use super::{Columns, SinkError, layout, migrate};
@@ -106,6 +109,10 @@ impl DataDir {
         if let Some(recorded) = &recorded {
             check_record(path, recorded, &asked)?;
         }
+        // A record that doesn't fit the segments would refuse the right one from then on.
+        if migrated || recorded.is_none() {
+            check_segments(path, asked)?;
+        }
         if migrated {
             migrate::migrate(path, &asked, mode, &mut || Ok(()))?;
         } else if recorded.is_none() {
@@ -177,6 +184,17 @@ fn check_record(path: &Path, recorded: &Record, asked: &Record) -> Result<(), Si
     if recorded.columns != asked.columns {
         let (recorded, asked) = (recorded.columns, asked.columns);
         return Err(SinkError::OtherColumns { path: path.into(), recorded, asked });
+    }
+    Ok(())
+}
+
+/// Refuses a folder with a complete segment of another kind in any lane.
+fn check_segments(path: &Path, asked: Record) -> Result<(), SinkError> {
+    for (_, lane) in layout::lanes(path)? {
+        files::check_folder(&lane)?;
+        for (_, segment) in layout::segments(&lane)? {
+            SegmentReader::open(&segment, asked)?;
+        }
     }
     Ok(())
 }

@@ -95,12 +95,12 @@ impl SegmentLog {
             complete: layout::lane_folder(dir.path(), lane),
             mode,
         };
+        let next_sequence = match files::is_there(&folders.complete)? {
+            true => next_sequence(&folders.complete, Record { dim, columns })?,
+            false => 0,
+        };
         files::create_folder(&folders.open, mode)?;
         files::create_folder(&folders.complete, mode)?;
-        let next_sequence = match layout::segments(&folders.complete)?.last() {
-            Some((_, last)) => reader::next_sequence(last, Record { dim, columns })?,
-            None => 0,
-        };
         let torn = rename_torn(&folders.open)?;
         let batch = OpenBatch::new(schema(dim, lane, columns), dim, columns, options.batch_rows);
         Ok(Self {
@@ -253,6 +253,15 @@ impl Drop for SegmentLog {
         if self.is_conserved() && self.totals.rows < self.rows_accepted {
             let _ = self.close();
         }
+    }
+}
+
+/// The sequence after the last complete segment of a lane.
+fn next_sequence(folder: &Path, recorded: Record) -> Result<u64, SinkError> {
+    files::check_folder(folder)?;
+    match layout::segments(folder)?.last() {
+        Some((_, last)) => reader::next_sequence(last, recorded),
+        None => Ok(0),
     }
 }
 

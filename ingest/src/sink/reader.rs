@@ -11,7 +11,7 @@
 //! component goes undetected.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ use arrow_ipc::{
 
 use super::columns::{Columns, ID, SEQUENCE, TIME, VECTOR};
 use super::record::{self, Record};
-use super::{SinkError, layout};
+use super::{SinkError, files, layout};
 
 /// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +156,8 @@ pub(super) struct SegmentReader {
 impl SegmentReader {
     /// Opens a segment that should hold what is recorded.
     pub fn open(path: &Path, Record { dim, columns }: Record) -> Result<Self, SinkError> {
-        let file = File::open(path).map_err(SinkError::io("open", path))?;
+        let gone = || SinkError::io("open", path)(io::ErrorKind::NotFound.into());
+        let file = files::open(path, OpenOptions::new().read(true))?.ok_or_else(gone)?;
         let blocks = Vec::new();
         let mut reader = Self { file, path: path.into(), dim: dim as usize, columns, blocks };
         let file_bytes = reader.file.metadata().map_err(SinkError::io("read", path))?.len();

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float64Array, RecordBatch};
@@ -12,8 +14,8 @@ use arrow_schema::{DataType, Field};
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::wire::frames::{
-    Answer, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status, encode_answer, encode_request,
-    hello_answer,
+    Answer, HELLO_ANSWER_BYTES, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status,
+    encode_answer, encode_request, hello_answer,
 };
 use slipring_test_support::wait_until;
 
@@ -364,6 +366,51 @@ fn what_no_service_takes_says_what_to_do() {
 /// Frames of the object: one vector each.
 const FRAMES: usize = 3;
 
+/// A service that answers the hello with these bytes and counts the bytes that come afterwards.
+fn lying_service(hello: [u8; HELLO_ANSWER_BYTES]) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, seen) = (listener.local_addr().unwrap().to_string(), Arc::default());
+    let count: Arc<AtomicUsize> = Arc::clone(&seen);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let answered = stream
+                .read_exact(&mut [0; REQUEST_HEADER_BYTES])
+                .and_then(|()| stream.write_all(&hello));
+            let mut rest = Vec::new();
+            let _reset = answered.and_then(|()| stream.read_to_end(&mut rest));
+            count.fetch_add(rest.len(), Ordering::SeqCst);
+        }
+    });
+    (address, seen)
+}
+
+/// A service that accepts the hello and says something else than the hello gets no vectors, and the
+/// object fails.
+#[test]
+fn a_hello_s_answer_must_fit_the_hello() {
+    let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; 500], 1))]);
+    let (limits, status) = (Limits::new(1, 64), Status::Ok);
+    let good = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
+    for (at, byte, named) in [
+        (5, 1, "id column 1, but 0 was asked for"),
+        (8, 5, "dimension 5, but 1 was asked for"),
+        (12, 0, "max vectors 0, but 1 to 65535 was asked for"),
+        (16, 0, "in flight 0, but 1 or more was asked for"),
+        (18, 1, "element type 1, this client knows 0"),
+        (19, 1, "ack level 1, this client knows 0"),
+        (20, 1, "reserved 1, this client knows 0"),
+    ] {
+        let mut hello = hello_answer(&good);
+        hello[at] = byte;
+        let (to, seen) = lying_service(hello);
+        let words = [&*server.url("a.npy"), "--ingest", &to, "--timeout", "2s", "--json"];
+        let ended = run(&words).assert_code(1);
+        assert!(ended.stderr.contains(named) && ended.stderr.contains(&to), "{named}: {ended:?}");
+        assert_eq!(ended.line("a.npy")["vectors_sent"], 0, "{ended:?}");
+        assert_eq!(seen.load(Ordering::SeqCst), 0, "{named}");
+    }
+}
+
 /// A service that answers the hello, reads one frame with a vector of dimension 1, calls `answer`,
 /// and keeps the connection open or closes it.
 fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'static) -> String {
@@ -372,11 +419,14 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
     thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let (limits, status) = (Limits::new(1, 65_535), Status::Ok);
+            let mut asked = [0; REQUEST_HEADER_BYTES];
+            if stream.read_exact(&mut asked).is_err() {
+                continue;
+            }
+            let dim = u32::from_le_bytes(asked[4..8].try_into().unwrap());
+            let (limits, status) = (Limits::new(dim, 65_535), Status::Ok);
             let hello = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
-            if stream.read_exact(&mut [0; REQUEST_HEADER_BYTES]).is_err()
-                || stream.write_all(&hello_answer(&hello)).is_err()
-            {
+            if stream.write_all(&hello_answer(&hello)).is_err() {
                 continue;
             }
             let mut frame = vec![0; Limits::new(1, 1).frame_bytes_max(Mode::Header)];

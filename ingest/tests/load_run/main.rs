@@ -422,6 +422,26 @@ fn the_hello_tells_what_the_server_takes() {
     }
 }
 
+/// A server that accepts the hello and says something else than the hello gets no vectors.
+#[test]
+fn a_hello_s_answer_must_fit_the_hello() {
+    for (at, byte, named) in [
+        (5, 1, "id column 1, but 0 was asked for"),
+        (5, 4, "columns 4, this client knows 0"),
+        (8, 5, "dimension 5, but 4 was asked for"),
+        (12, 0, "max vectors 0, but 1 to 65535 was asked for"),
+        (15, 1, "max vectors 16777280, but 1 to 65535"),
+        (18, 1, "element type 1, this client knows 0"),
+        (19, 1, "ack level 1, this client knows 0"),
+        (20, 1, "reserved 1, this client knows 0"),
+    ] {
+        let (to, seen) = start(Conduct::HelloByte(at, byte), LIMITS);
+        let text = run(&options(to)).unwrap_err().to_string();
+        assert!(text.contains(named), "byte {at}: {text}");
+        assert_eq!(seen.lock().unwrap().requests, 0, "byte {at}");
+    }
+}
+
 #[test]
 fn a_target_without_a_server_is_an_error() {
     let (to, _) = start(Conduct::Right, LIMITS);

@@ -28,6 +28,8 @@ pub enum Conduct {
     RefuseEvery(u64, Status),
     WrongScore(u64),
     WrongCount(u64),
+    /// Accepts the hello with this byte of the answer changed.
+    HelloByte(usize, u8),
     /// Names another lane than the hello's answer did.
     OtherLane(u64),
     /// Names a row that an earlier answer has named.
@@ -125,12 +127,13 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
                 }
                 Front::Frame(head) if head.reply == Reply::Hello => {
                     let status = head.refusal.unwrap_or(Status::Ok);
-                    answers.out.extend(hello_answer(&HelloAnswer {
-                        status,
-                        limits: *limits,
-                        lane: 3,
-                        in_flight_max: u16::MAX,
-                    }));
+                    let (limits, in_flight_max) = (*limits, u16::MAX);
+                    let mut hello =
+                        hello_answer(&HelloAnswer { status, limits, lane: 3, in_flight_max });
+                    if let Conduct::HelloByte(at, byte) = conduct {
+                        hello[at] = byte;
+                    }
+                    answers.out.extend(hello);
                     at += head.frame_bytes();
                     broken = status != Status::Ok;
                 }

@@ -43,6 +43,8 @@ fn a_client_that_never_reads_delays_the_end_and_costs_no_segment() {
             ended.total("vectors_in_segments"),
             "{ended:?}"
         );
+        // What its socket had taken is there, up to an end that is no reset.
+        assert!(deaf.bytes_to_end(false).len() >= 4 * 4096);
         let rows = data::rows(&place.data(), 4).remove(&0).unwrap();
         assert_eq!(rows.len() as u64, ended.total("vectors_in_segments"));
         assert!((0..100).all(|id| rows[id as usize] == vector(4, id)));
@@ -127,12 +129,13 @@ fn an_idle_service_stops_on_either_signal() {
 }
 
 /// Every signal that ends a process by default and can be caught drains the service: a closed
-/// terminal (SIGHUP), Ctrl-\, a limit of CPU time. A closed pipe and a limit of file sizes don't
-/// end it.
+/// terminal (SIGHUP), Ctrl-\, a limit of CPU time, a host that loses its power (SIGPWR), the
+/// real-time signals, of which `systemctl kill` sends any. A closed pipe and a limit of file sizes
+/// don't end it.
 #[test]
 fn every_signal_that_ends_a_process_drains() {
     within(Duration::from_secs(120), || {
-        for signal in [
+        let named = [
             Signal::INT,
             Signal::HUP,
             Signal::QUIT,
@@ -143,40 +146,70 @@ fn every_signal_that_ends_a_process_drains() {
             Signal::PROF,
             Signal::IO,
             Signal::XCPU,
-        ] {
+            Signal::POWER,
+            Signal::STKFLT,
+        ];
+        // As the shell of the tests sends them: the first, one in between and the last.
+        let real_time = [libc::SIGRTMIN(), 50, libc::SIGRTMAX()];
+        for signal in named.map(Signal::as_raw).into_iter().chain(real_time) {
             let place = Place::new();
             let mut process = Process::start(serve(&place.words("")));
             let mut client = Client::count(&process.tcp(), 4);
             process.signal(Signal::PIPE);
             process.signal(Signal::XFSZ);
             client.send(0, &vector(4, 1));
-            assert!(client.answer().is_ok(), "{signal:?}");
-            process.signal(signal);
+            assert!(client.answer().is_ok(), "{signal}");
+            process.signal_number(signal);
             let ended = process.wait();
             assert_eq!(
                 (ended.code, ended.total("vectors_in_segments")),
                 (Some(0), 1),
-                "{signal:?}: {ended:?}"
+                "{signal}: {ended:?}"
             );
-            assert_eq!(data::ids(&place.data(), 4), [1], "{signal:?}");
+            assert_eq!(data::ids(&place.data(), 4), [1], "{signal}");
         }
     });
 }
 
-/// nohup ignores SIGHUP for the program that it starts, and that stays so.
+/// Beyond a limit of CPU time the kernel sends SIGXCPU every second, which isn't somebody's second
+/// thought.
 #[test]
-fn a_hangup_that_is_ignored_stays_ignored() {
+fn a_signal_that_the_kernel_repeats_does_not_cut_the_drain() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let mut process = Process::start(serve_in_shell("trap '' HUP", &place.words("")));
-        process.signal(Signal::HUP);
+        let words = place.words("--drain 4s --max-vectors 1024 --pool 4MiB");
+        let mut process = Process::start(serve(&words));
+        let mut deaf = Client::count(&process.tcp(), 4);
+        let request = deaf.request(0, &vector(4, 1).repeat(1024));
+        deaf.send_until_stopped(&request);
+        for signal in [Signal::XCPU, Signal::XCPU, Signal::PROF, Signal::ALARM, Signal::VTALARM] {
+            process.signal(signal);
+            std::thread::sleep(Duration::from_millis(350));
+        }
+        let ended = process.wait();
+        assert_eq!((ended.code, ended.total("connections_left")), (Some(0), 1), "{ended:?}");
+    });
+}
+
+/// nohup ignores SIGHUP for the program that it starts, and that stays so. So does every other
+/// signal but those that shells ignore for what runs in the background.
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let shell = "trap '' HUP USR1 PWR INT QUIT";
+        let mut process = Process::start(serve_in_shell(shell, &place.words("")));
+        for signal in [Signal::HUP, Signal::USR1, Signal::POWER] {
+            process.signal(signal);
+        }
         let mut client = Client::count(&process.tcp(), 4);
         client.send(0, &vector(4, 1));
         assert!(client.answer().is_ok());
         std::thread::sleep(Duration::from_millis(200));
         assert!(process.is_running(), "{:?}", process.wait());
         drop(client);
-        assert_eq!(process.stop().code, Some(0));
+        process.signal(Signal::INT);
+        assert_eq!(process.wait().code, Some(0));
     });
 }
 
@@ -264,7 +297,7 @@ fn what_a_load_had_accepted_is_in_the_segments() {
     });
 }
 
-/// The first signal drains the service; the second ends it without waiting.
+/// The first signal drains the service; a later one ends it without waiting.
 #[test]
 fn a_second_signal_ends_it_at_once() {
     within(Duration::from_secs(60), || {
@@ -279,10 +312,43 @@ fn a_second_signal_ends_it_at_once() {
         // it could still drain.
         deaf.send_until_stopped(&request);
         process.signal(Signal::TERM);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1500));
         assert!(process.is_running());
         process.signal(Signal::INT);
         let ended = process.wait();
         assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("a second signal (SIGINT) ends this process"), "{ended:?}");
+    });
+}
+
+/// Two signals in a row are one wish: `timeout` signals its child and then the child's group,
+/// systemd may send SIGHUP behind SIGTERM, and a terminal that closes sends it twice.
+#[test]
+fn signals_in_a_row_drain() {
+    within(Duration::from_secs(60), || {
+        for signals in [
+            [Signal::TERM, Signal::TERM, Signal::CONT],
+            [Signal::TERM, Signal::HUP, Signal::CONT],
+            [Signal::HUP, Signal::HUP, Signal::TERM],
+            [Signal::INT, Signal::INT, Signal::INT],
+        ] {
+            for between in [Duration::ZERO, Duration::from_millis(10)] {
+                let place = Place::new();
+                let mut process = Process::start(serve(&place.words("")));
+                let mut client = Client::count(&process.tcp(), 4);
+                for id in 0..50 {
+                    client.send(0, &vector(4, id));
+                    assert!(client.answer().is_ok());
+                }
+                for signal in signals {
+                    // The drain may be over before the last one.
+                    let _gone = process.try_signal(signal);
+                    std::thread::sleep(between);
+                }
+                let ended = process.wait();
+                let stored = ended.total("vectors_in_segments");
+                assert_eq!((ended.code, stored), (Some(0), 50), "{signals:?}: {ended:?}");
+            }
+        }
     });
 }

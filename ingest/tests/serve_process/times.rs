@@ -145,6 +145,134 @@ fn clients_that_dont_read_are_closed() {
     });
 }
 
+/// One that reads slowly all the time isn't closed, though it takes minutes until its socket has
+/// enough room again to be reported as writable.
+#[test]
+fn clients_that_read_slowly_are_not_closed() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = "--unread-timeout 4s --dim 1 --in-flight 8 --max-vectors 1024";
+        let mut process = Process::start(serve(&place.words(words)));
+        let mut slow = Client::count(&process.tcp(), 1);
+        slow.receive_buffer(8192);
+        let request = slow.request(0, &vector(1, 1).repeat(1024));
+        let mut writer = slow.second_handle();
+        let writes = std::thread::spawn(move || while writer.try_send_bytes(&request).is_ok() {});
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(12) {
+            assert!(slow.answer().is_ok(), "it reads");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        slow.end();
+        let _over = writes.join();
+        drop(slow);
+        let ended = process.stop();
+        assert_eq!((ended.code, timeouts(&ended)), (Some(0), [0; 3]), "{ended:?}");
+    });
+}
+
+/// The process is stopped for longer than the limits. What came meanwhile is answered, and who
+/// lacks something has as long as before.
+#[test]
+fn a_stopped_service_blames_nobody() {
+    for wait in ["park", "spin"] {
+        within(Duration::from_secs(60), move || {
+            let place = Place::new();
+            let words = format!("--idle-timeout 2s --header-timeout 2s --wait {wait}");
+            let mut process = Process::start(serve(&place.words(&words)));
+            let address = process.tcp();
+            let greeted = |_| {
+                let mut client = Client::count(&address, 4);
+                client.send(0, &vector(4, 3));
+                assert!(client.answer().is_ok());
+                client
+            };
+            // More than one wait for readiness reports.
+            let mut all: Vec<Client> = (0..300).map(greeted).collect();
+            // Every second one has sent half of a frame.
+            let frame = all[0].request(0, &vector(4, 3));
+            all.iter_mut().step_by(2).for_each(|client| client.send_bytes(&frame[..7]));
+            let missing = |number: usize| if number % 2 == 0 { &frame[7..] } else { &frame[..] };
+            let is_late = |number: &usize| number % 10 < 2;
+            process.signal(Signal::STOP);
+            for number in (0..300).filter(|number| !is_late(number)) {
+                all[number].send_bytes(missing(number));
+            }
+            let mut new = Client::count(&address, 4);
+            new.send(0, &vector(4, 3));
+            std::thread::sleep(Duration::from_secs(4));
+            process.signal(Signal::CONT);
+            std::thread::sleep(Duration::from_millis(100));
+            for number in (0..300).filter(is_late) {
+                all[number].send_bytes(missing(number));
+            }
+            for client in all.iter_mut().chain([&mut new]) {
+                assert!(client.answer().is_ok());
+            }
+            drop((all, new));
+            let ended = process.stop();
+            assert_eq!((ended.code, timeouts(&ended)), (Some(0), [0; 3]), "{ended:?}");
+        });
+    }
+}
+
+/// A stop in the time in which a client that was answered in full may still end its side.
+#[test]
+fn a_stopped_service_resets_no_client_that_it_has_answered() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = "--dim 1 --max-vectors 1024 --pool 4MiB";
+        let mut process = Process::start(serve(&place.words(words)));
+        let mut client = Client::count(&process.tcp(), 1);
+        let requests: Vec<u8> =
+            (0..200).flat_map(|_| client.request(0, &vector(1, 1).repeat(1024))).collect();
+        client.send_bytes(&requests);
+        client.send_bytes(&[0xff; 64]);
+        std::thread::sleep(Duration::from_millis(400));
+        process.signal(Signal::STOP);
+        client.send_bytes(&[0xff; 64]);
+        std::thread::sleep(Duration::from_millis(1500));
+        process.signal(Signal::CONT);
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..200 {
+            assert!(client.answer().is_ok());
+        }
+        assert!(client.answer().scores.is_empty(), "framing is lost");
+        client.expect_end();
+        assert_eq!(process.stop().code, Some(0));
+    });
+}
+
+/// A client has left its answers unread, and then the limits end its connection, or don't: it is
+/// owed what its system hasn't got yet. It sends on, and reads all of them after that.
+#[test]
+fn a_client_with_answers_on_their_way_is_not_idle() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = "--idle-timeout 1s --header-timeout 1s --dim 1 --max-vectors 1024 --pool 4MiB";
+        let mut process = Process::start(serve(&place.words(words)));
+        let large = vector(1, 1).repeat(1024);
+        let start = |more: usize| {
+            let mut client = Client::count(&process.tcp(), 1);
+            let request = client.request(0, &large);
+            client.send_bytes(&[&request.repeat(200), &request[..more]].concat());
+            client
+        };
+        let (mut idle, mut half) = (start(0), start(1000));
+        std::thread::sleep(Duration::from_millis(3500));
+        let request = idle.request(0, &large);
+        idle.send_bytes(&request);
+        half.send_bytes(&request[1000..]);
+        std::thread::sleep(Duration::from_millis(200));
+        (0..201).for_each(|_| assert_eq!(idle.answer().scores, large));
+        (0..200).for_each(|_| assert_eq!(half.answer().scores, large));
+        half.expect_end();
+        until_end(&mut idle);
+        let ended = process.stop();
+        assert_eq!((ended.code, timeouts(&ended)), (Some(0), [1, 1, 0]), "{ended:?}");
+    });
+}
+
 /// Zero is for ever.
 #[test]
 fn without_limits_nobody_is_closed() {

@@ -249,6 +249,7 @@ fn a_port_in_use_is_refused_with_any_number_of_lanes() {
             let port = process.ready_value("tcp").unwrap();
             let words = other.words(&format!("--listen {port} --lanes {second}"));
             refused(serve(&words), 1, &["--listen", port, "choose another port"]);
+            assert!(!other.data().exists(), "a start that is refused for its address wrote there");
             assert_eq!(process.stop().code, Some(0));
             // Once the first has ended, the port is free immediately.
             assert_eq!(Process::start(serve(&words)).stop().code, Some(0));

@@ -287,6 +287,40 @@ fn a_client_that_never_reads_holds_the_others_up_for_a_while() {
     });
 }
 
+/// Connections wait for the memory of answers. A half frame holds none of it, so it isn't to blame,
+/// however long it lacks its bytes: carry buffers are left for everybody.
+#[test]
+fn a_half_frame_stays_while_others_wait_for_output() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(4, "--output-bytes 1 --in-flight 4");
+        let mut halves = [service.header(), service.header()];
+        let frame = halves[0].request(7, &vector(4, 7));
+        halves.iter_mut().for_each(|half| half.send_bytes(&frame[..30]));
+        let mut other = service.count();
+        other.send(0, &vector(4, 1));
+        assert_eq!(other.answer().scores, [score(4, 1)], "the half frames keep it from nothing");
+        let mut deaf = Client::count(&service.unix(), 4);
+        let request = deaf.request(0, &vector(4, 1).repeat(64));
+        deaf.send_until_stopped(&request);
+        other.send(0, &vector(4, 2));
+        let watch = service.server().watches().next().expect("a lane");
+        wait_until("others wait", || watch.counters.counts()[Counter::OutputWaits] > 0);
+        std::thread::sleep(Duration::from_millis(2500));
+        // One goes on now, and waits for its answer's memory like the others.
+        halves[0].send_bytes(&frame[30..]);
+        std::thread::sleep(Duration::from_millis(100));
+        drop(deaf);
+        assert_eq!(other.answer().scores, [score(4, 2)]);
+        halves[1].send_bytes(&frame[30..]);
+        for half in &mut halves {
+            assert_eq!(half.answer().scores, [score(4, 7)]);
+        }
+        drop((halves, other, watch));
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::OverCarryCap], 0, "{totals}");
+    });
+}
+
 /// The smallest pool that `--reclaim overwrite` accepts with these words.
 fn least_pool(dim: u32, words: &str) -> String {
     let folder = folder();

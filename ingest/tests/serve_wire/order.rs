@@ -218,6 +218,92 @@ fn half_close_loses_no_answer() {
     });
 }
 
+/// A frame of 4 KiB, as its answer. 200 of these are more than a client's socket takes.
+fn large(client: &Client) -> Vec<u8> {
+    client.request(0, &(0..1024).map(|i| i as f32).collect::<Vec<_>>())
+}
+
+/// Reads 200 answers to [`large`] frames.
+fn read_large(client: &mut Client) {
+    for number in 0..200 {
+        let answer = client.answer();
+        assert!(answer.is_ok() && answer.scores.len() == 1024, "answer {number}: {answer:?}");
+    }
+}
+
+/// Streams end while half frames of others hold every carry buffer. Closing a socket with unread
+/// bytes would reset it: a frame that the end cuts off is read to its end, and a complete one that
+/// comes in pieces is answered.
+#[test]
+fn an_end_without_a_carry_buffer_loses_no_answer() {
+    within(Duration::from_secs(60), || {
+        let words = "--carry-bytes 1 --max-vectors 1024 --pool 4MiB";
+        let mut service = Service::start(1, words);
+        let watch = service.server().watches().next().expect("a lane");
+        let count = |counter| watch.counters.counts()[counter];
+        // One after the other gives way, after a second.
+        let mut halves: Vec<Client> = (0..40).map(|_| service.header1()).collect();
+        halves.iter_mut().for_each(|half| half.send_bytes(b"SR\x01\0\x01"));
+        wait_until("half frames wait", || count(Counter::CarryWaits) > 0);
+        for (address, cut_off) in [(service.tcp(), 1), (service.unix(), 2)] {
+            let mut client = Client::count(&address, 1);
+            let (frame, mut writer) = (large(&client), client.second_handle());
+            let writes = std::thread::spawn(move || {
+                for _ in 0..200 {
+                    writer.send_bytes(&frame);
+                    // One after the other: no half frame waits for a carry buffer.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                writer.send_bytes(&frame[..6]);
+                writer.end_sending();
+            });
+            if cut_off == 1 {
+                // Its answers are all with the system: only the end is left to be done.
+                writes.join().unwrap();
+                wait_until("the end", || count(Counter::CutOff) == cut_off);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            read_large(&mut client);
+            client.expect_end();
+            assert_eq!(count(Counter::CutOff), cut_off);
+        }
+        let mut pieces = service.count();
+        let frame = pieces.request(0, &[1.0; 64]);
+        pieces.send_bytes(&frame[..70]);
+        pieces.send_urgent(b'!');
+        pieces.send_bytes(&frame[70..]);
+        pieces.end_sending();
+        assert_eq!(pieces.answer().scores, [1.0; 64]);
+        pieces.expect_end();
+        assert!(halves.iter_mut().any(|half| half.take_answers().is_empty()), "none held a buffer");
+        drop((halves, watch));
+        let totals = service.stop();
+        assert_eq!(totals.counts[Counter::CutOff], 2, "{totals}");
+    });
+}
+
+/// A client whose framing is lost sends on for a while, and reads its answers after that: all of
+/// them are there.
+#[test]
+fn answers_are_there_while_their_client_sends_on() {
+    within(Duration::from_secs(60), || {
+        let mut service = Service::start(1, "--max-vectors 1024 --pool 4MiB");
+        for address in [service.tcp(), service.unix()] {
+            let mut client = Client::count(&address, 1);
+            client.send_bytes(&large(&client).repeat(200));
+            for _ in 0..25 {
+                client.send_bytes(&[0xff; 64]);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            read_large(&mut client);
+            let last = client.answer();
+            assert!(last.scores.is_empty(), "framing is lost: {last:?}");
+            client.expect_end();
+        }
+        service.stop();
+    });
+}
+
 /// The service stops reading from the client when the client's output is full. Others don't notice.
 /// When the client reads, all its answers are there, in order.
 #[test]

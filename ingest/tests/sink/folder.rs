@@ -1,13 +1,15 @@
 //! The data folder: what it refuses, and which services it excludes.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use slipring_ingest::sink::{
-    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, read_segments,
+    Columns, DIM_MAX, DataDir, DataMode, DataOptions, SegmentLog, SegmentOptions, Sink, SinkError,
+    SinkRows, read_segments,
 };
 
 /// Set in a child process: the folder that it is to open.
@@ -94,19 +96,83 @@ fn another_dimension_is_refused() {
     assert_eq!(DataDir::open(&path, 128).unwrap().dim(), 128);
 }
 
+/// Everything in a folder, with the content of its files.
+fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_folder = path.is_dir();
+            found.insert(path.clone(), if is_folder { vec![] } else { fs::read(&path).unwrap() });
+            folders.extend(is_folder.then_some(path));
+        }
+    }
+    found
+}
+
+/// A copy of the lanes alone has no record. A start with the wrong dimension or columns is refused
+/// and records nothing, so that the right one works afterwards; so is a migration.
 #[test]
-fn segments_of_another_dimension_are_refused_when_the_record_is_gone() {
+fn a_refused_opening_does_not_keep_the_right_one_out() {
+    for lane in [0, 7] {
+        for old in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = DataDir::open(folder.path(), 4).unwrap();
+            SegmentLog::open(&dir, lane, SegmentOptions::default())
+                .unwrap()
+                .append(SinkRows::plain(&[1.0; 4]))
+                .unwrap();
+            drop(dir);
+            let own = folder.path().join(".slipring");
+            fs::remove_dir_all(&own).unwrap();
+            let new = folder.path().join(format!("lane={lane}"));
+            if old {
+                fs::rename(&new, folder.path().join(format!("lane-{lane}"))).unwrap();
+            }
+            let before = content(folder.path());
+            let error = refusal(folder.path(), 2);
+            let is_named = matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. });
+            assert!(is_named, "{error}");
+            let columns = Columns { time: true, ..Columns::default() };
+            let options = DataOptions { dim: 4, columns, mode: DataMode::default() };
+            let error = DataDir::open_with(folder.path(), options).unwrap_err();
+            assert!(matches!(error, SinkError::OtherColumns { .. }), "{error}");
+            // The locks are all that is new.
+            let mut after = content(folder.path());
+            after.retain(|path, _| !path.starts_with(&own) && !path.ends_with("slipring.lock"));
+            assert_eq!(after, before);
+            assert_eq!(content(&own).into_keys().collect::<Vec<_>>(), [own.join("lock")]);
+            let dir = DataDir::open(folder.path(), 4).unwrap();
+            let log = SegmentLog::open(&dir, lane, SegmentOptions::default()).unwrap();
+            assert_eq!(log.next_sequence(), 1);
+        }
+    }
+}
+
+/// A log that is refused has neither created a folder nor renamed what a crash left.
+#[test]
+fn a_refused_log_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default())
-        .unwrap()
-        .append(SinkRows::plain(&[1.0; 4]))
-        .unwrap();
-    drop(dir);
-    fs::remove_file(folder.path().join(".slipring/record.json")).unwrap();
-    let dir = DataDir::open(folder.path(), 2).unwrap();
-    let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
-    assert!(matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. }), "{error}");
+    let (open, complete) = (folder.path().join(".slipring/lane=0"), folder.path().join("lane=0"));
+    fs::create_dir(&complete).unwrap();
+    for (name, why) in [
+        ("seg-00000000000000000000.arrow", "it is too short"),
+        ("seg-00000000000000000001.arrow", "is no file"),
+        ("odd.arrow", "its name isn't"),
+    ] {
+        let path = complete.join(name);
+        match name.contains("1.arrow") {
+            // Nobody writes to it, and opening it doesn't wait for that.
+            true => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+            false => fs::write(&path, "").unwrap(),
+        }
+        let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
+        assert!(error.to_string().contains(why), "{name}: {error}");
+        assert!(!open.exists(), "{name}");
+        fs::remove_file(path).unwrap();
+    }
+    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
 }
 
 #[test]

@@ -335,11 +335,26 @@ impl Client {
         };
     }
 
+    /// Ends both sides, for all handles.
+    pub fn end(&self) {
+        let _gone = match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Sends one byte of urgent data (only on TCP).
     pub fn send_urgent(&mut self, byte: u8) {
         if let Socket::Tcp(stream) = &self.socket {
             let sent = rustix::net::send(stream, &[byte], rustix::net::SendFlags::OOB);
             assert_eq!(sent, Ok(1));
+        }
+    }
+
+    /// Limits what the system holds for it (only on TCP).
+    pub fn receive_buffer(&self, bytes: usize) {
+        if let Socket::Tcp(stream) = &self.socket {
+            rustix::net::sockopt::set_socket_recv_buffer_size(stream, bytes).unwrap();
         }
     }
 

@@ -176,7 +176,17 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.try_signal(signal).unwrap();
+    }
+
+    pub fn try_signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+    }
+
+    /// Sends any signal, also one without a name.
+    pub fn signal_number(&self, signal: i32) {
+        let kill = format!("kill -{signal} {}", self.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -169,6 +169,15 @@ pub enum AnswerError {
     Kind(u8),
     /// A hello that was answered as if it were no hello.
     NoHello(Status),
+    /// A hello that was accepted, with a field that this build doesn't know.
+    HelloField {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        got: u32,
+        /// The value that this build knows.
+        known: u32,
+    },
     /// A status that this build doesn't know.
     Status(u8),
     /// A flag that this build doesn't know.
@@ -287,6 +296,9 @@ impl fmt::Display for AnswerError {
             }
             AnswerError::NoHello(status) => {
                 write!(f, "the hello wasn't answered as one: {status}")
+            }
+            AnswerError::HelloField { field, got, known } => {
+                write!(f, "the hello was accepted with {field} {got}, this client knows {known}")
             }
             AnswerError::Flags(flags) => {
                 write!(f, "an answer has flags {flags:#x}, unknown to this build")

@@ -42,6 +42,7 @@ pub(super) mod hello_answer_at {
     pub(in super::super) const IN_FLIGHT: usize = 16;
     pub(in super::super) const ELEMENT_TYPE: usize = 18;
     pub(in super::super) const ACK_LEVEL: usize = 19;
+    pub(in super::super) const RESERVED: usize = 20;
 }
 
 /// f32, the only element type that there is.
@@ -131,7 +132,8 @@ pub fn hello_answer(answer: &HelloAnswer) -> [u8; HELLO_ANSWER_BYTES] {
 /// Reads the hello's answer at the front of `bytes`; None if it isn't complete yet.
 ///
 /// # Errors
-/// Bytes that are another server's, or the answer to a hello that this server couldn't read.
+/// Bytes that are another server's, the answer to a hello that this server couldn't read, or a
+/// hello that is accepted for something that this build can't read.
 pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerError> {
     // Older servers answer with a shorter header and close.
     if bytes.len() <= STATUS_AT {
@@ -151,6 +153,9 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
     if bytes.len() < HELLO_ANSWER_BYTES {
         return Ok(None);
     }
+    if status == Status::Ok {
+        check_accepted(bytes)?;
+    }
     let columns = bytes[hello_answer_at::COLUMNS];
     Ok(Some(HelloAnswer {
         status,
@@ -162,4 +167,20 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
         lane: u16_at(bytes, hello_answer_at::LANE),
         in_flight_max: u16_at(bytes, hello_answer_at::IN_FLIGHT),
     }))
+}
+
+/// Refuses an answer that accepts a hello and means something that this build doesn't know.
+fn check_accepted(bytes: &[u8]) -> Result<(), AnswerError> {
+    let columns = bytes[hello_answer_at::COLUMNS];
+    let one = |field, at: usize, known: u8| (field, u32::from(bytes[at]), u32::from(known));
+    let fields = [
+        ("columns", columns.into(), (columns & (COLUMN_ID | COLUMN_TIME)).into()),
+        one("element type", hello_answer_at::ELEMENT_TYPE, ELEMENT_F32),
+        one("ack level", hello_answer_at::ACK_LEVEL, ACK_RECEIVED),
+        ("reserved", u32_at(bytes, hello_answer_at::RESERVED), 0),
+    ];
+    match fields.into_iter().find(|(_, got, known)| got != known) {
+        Some((field, got, known)) => Err(AnswerError::HelloField { field, got, known }),
+        None => Ok(()),
+    }
 }

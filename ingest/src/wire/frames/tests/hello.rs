@@ -74,6 +74,36 @@ fn a_hello_s_answer_reads_back() {
     assert_eq!(decode_hello_answer(&refused), Err(AnswerError::NoHello(Status::BadKind)));
 }
 
+/// An accepted hello has no field that this build can't read; a refused one may come from a server
+/// that knows more.
+#[test]
+fn an_accepted_hello_means_what_this_build_knows() {
+    let answered = |status| {
+        let limits = Limits::new(4, 64);
+        hello_answer(&HelloAnswer { status, limits, lane: 0, in_flight_max: 1 })
+    };
+    let fields = [
+        (5..6, 2..8, "columns"),
+        (18..19, 0..8, "element type"),
+        (19..20, 0..8, "ack level"),
+        (20..24, 0..8, "reserved"),
+    ];
+    for (bytes, bits, name) in fields {
+        for (at, bit) in bytes.flat_map(|at| bits.clone().map(move |bit| (at, bit))) {
+            let mut changed = answered(Status::Ok);
+            changed[at] |= 1 << bit;
+            let refused = decode_hello_answer(&changed).unwrap_err();
+            let AnswerError::HelloField { field, got, known: 0 } = refused else {
+                panic!("{refused}")
+            };
+            assert!(field == name && got != 0, "byte {at}, bit {bit}: {refused}");
+            let mut changed = answered(Status::WrongElementType);
+            changed[at] |= 1 << bit;
+            assert!(decode_hello_answer(&changed).is_ok(), "byte {at}, bit {bit}");
+        }
+    }
+}
+
 #[test]
 fn ids_come_where_the_server_has_a_column_and_nowhere_else() {
     let mut with = Vec::new();
