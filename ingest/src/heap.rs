@@ -15,6 +15,6 @@ const MAPPED_FROM_BYTES: i32 = 1 << 20;
 pub(crate) fn give_back_large_blocks() {
     // It fails for sizes above glibc's own limit only, which is 32 MiB.
     #[cfg(target_env = "gnu")]
-    // SAFETY: I93. It takes two integers.
+    // SAFETY: I61. It takes two integers.
     let _set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES) };
 }
