@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "compare/src/ring/byte_rings.rs",
     "compare/src/two_threads/arc_ring.rs",
     "compare/src/two_threads/chunks.rs",
+    "ingest/src/heap.rs",
     "ingest/src/io/queued.rs",
     "ingest/tests/serve_alloc.rs",
     "src/barrier.rs",

@@ -1,16 +1,18 @@
 //! What the targets for files of vectors share.
 
-use slipring_ingest::vectors::{ImageOptions, RefusedRows, VectorImage};
+use slipring_ingest::vectors::{ImageOptions, RefusedRows, RowIds, VectorImage};
 
 /// Reads an image as `slipring get --ingest` does, and checks that its rows are what it says.
 pub fn read_image(bytes: &[u8], name: &str) {
     for column in [None, Some("v")] {
         for convert in [false, true] {
-            let options = ImageOptions { column, convert };
-            match VectorImage::parse(bytes, name, &options) {
-                Ok(image) => check_rows(&image),
-                // Messages are printed.
-                Err(error) => assert!(!error.to_string().is_empty()),
+            for ids in [RowIds::None, RowIds::Column(None), RowIds::NumbersFrom(1)] {
+                let options = ImageOptions { column, convert, ids, batch_bytes_max: 1 << 20 };
+                match VectorImage::parse(bytes, name, &options) {
+                    Ok(image) => check_rows(&image),
+                    // Messages are printed.
+                    Err(error) => assert!(!error.to_string().is_empty()),
+                }
             }
         }
     }
@@ -28,6 +30,9 @@ fn check_rows(image: &VectorImage<'_>) {
         if count == 0 {
             break;
         }
+        out.clear();
+        cursor.append_ids(count, &mut out);
+        assert_eq!(out.len() as u64, if image.has_ids() { count * 8 } else { 0 });
         out.clear();
         cursor.append_rows(count, &mut out);
         let (components, odd) = out.as_chunks::<4>();

@@ -12,6 +12,8 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::demo::{self, DemoOptions};
 #[cfg(feature = "objects")]
 use crate::get::{self, GetOptions, GetOutcome};
+#[cfg(feature = "objects")]
+use crate::heap;
 use crate::load::{self, LoadOptions};
 use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
@@ -130,8 +132,8 @@ SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; TIME is like 500ms, 1
 The endpoint and the credentials come from the environment: AWS_ENDPOINT, AWS_ALLOW_HTTP, AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_SERVICE_ACCOUNT and the
 other variables of the object_store crate; AWS_SKIP_SIGNATURE=true for a public bucket.
-A file appears under its name when it is complete. With -o, and with --ingest for .npy and .fvecs,
-objects come part by part and are never in memory as a whole. Column pool: hit, buffers that are
+A file appears under its name when it is complete. With -o and --ingest, objects come part by part
+and are never in memory as a whole; of Arrow, a record batch is. Column pool: hit, buffers that are
 used again; off, without --buffer-pool; and of objects that come as a whole: fresh, new memory for
 one of more than 256 MiB; skip, for one under 1 MiB. Lines of --json have url, bytes, ranges, retries,
 elapsed_ms (of fetching; for parts, of writing or sending as well) and pool; with --ingest
@@ -163,7 +165,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
 
 /// The headings of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to send", &["to", "dim", "vectors", "file", "seed", "mode"]),
+    ("What to send", &["to", "dim", "vectors", "file", "convert", "seed", "mode"]),
     (
         "How much",
         &[
@@ -193,7 +195,17 @@ const SWEEP_HEADINGS: &[(&str, &[&str])] = &[
 const GET_HEADINGS: &[(&str, &[&str])] = &[
     (
         "What to get, and where to",
-        &["urls", "output", "ingest", "column", "convert", "max_vectors"],
+        &[
+            "urls",
+            "output",
+            "ingest",
+            "column",
+            "id_column",
+            "number_rows_from",
+            "convert",
+            "batch_max",
+            "max_vectors",
+        ],
     ),
     ("Memory", &["buffer_pool", "buffer_pool_size", "buffer_pool_shrink_after"]),
     (
@@ -390,6 +402,7 @@ fn run_get(options: &GetOptions) -> u8 {
             lines = announce(outcome.to_json());
         }
     };
+    heap::give_back_large_blocks();
     let cancel = survive_file_limits().and_then(|()| get::cancel_on_signals());
     let cancel = cancel.map_err(|error| get::GetRunError::System { what: "signals", error });
     match cancel.and_then(|cancel| get::run(options, &cancel, report)) {

@@ -10,6 +10,8 @@ pub mod client;
 pub mod demo;
 #[cfg(feature = "objects")]
 pub mod get;
+#[cfg(feature = "objects")]
+mod heap;
 pub mod io;
 pub mod latency;
 mod line_writer;

@@ -22,6 +22,8 @@ use percent_encoding::{
 };
 use url::Url;
 
+use crate::redact::{hide_parameters, without_slashes};
+
 /// Why a URL names no object, or its store can't be set up.
 pub(crate) type Refusal = Box<dyn Error + Send + Sync>;
 
@@ -78,7 +80,11 @@ impl Address {
     /// Reads a URL, or the path of a local file. Connects to nothing.
     pub(crate) fn parse(text: &str) -> Result<Address, Refusal> {
         let Some((scheme, rest)) = text.split_once("://") else {
-            return local(PathBuf::from(text));
+            return match without_slashes(text) {
+                // Else a password would be in the name of a file.
+                Some(_) => Err("it looks like a URL without ://; write that, or ./ before it if it is the path of a file".into()),
+                None => local(PathBuf::from(text)),
+            };
         };
         let scheme = scheme.to_ascii_lowercase();
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -224,8 +230,7 @@ fn basic(user: &str) -> Result<HeaderValue, Refusal> {
 /// fetched.
 fn check_sent(target: &str) -> Result<(), Refusal> {
     if let Some(at) = target.find('?').filter(|at| !target[..*at].contains('#')) {
-        let query = crate::redact::redact(&format!("://{}", &target[at..]));
-        let query = query.trim_start_matches("://");
+        let query = shown_parameters(&target[at..]);
         return Err(format!("`{query}` isn't part of a key; write %3F for a ? of the key").into());
     }
     check_fragment(target)
@@ -234,11 +239,17 @@ fn check_sent(target: &str) -> Result<(), Refusal> {
 fn check_fragment(target: &str) -> Result<(), Refusal> {
     match target.find('#') {
         Some(at) => {
-            let fragment = &target[at..];
+            let fragment = shown_parameters(&target[at..]);
             Err(format!("`{fragment}` isn't part of a key; write %23 for a # of the key").into())
         }
         None => Ok(()),
     }
+}
+
+fn shown_parameters(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    hide_parameters(text, &mut shown);
+    shown
 }
 
 /// Refuses parts that are `.` or `..`: they are resolved on the way, and another object would come.

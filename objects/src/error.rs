@@ -1,6 +1,7 @@
 //! Why a download failed: the object, the range and the cause; and which [`Cause`] a store's error
 //! is.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -14,6 +15,8 @@ use slipring::class::GetError;
 
 use crate::connector::StoreAnswer;
 use crate::redact::printable;
+
+const NOT_FOUND: &str = "not found; check the key, and that the endpoint is the right one";
 
 /// A failed download. Its buffer has been given back.
 #[derive(Debug)]
@@ -116,6 +119,8 @@ pub enum Cause {
     InsecureRedirect,
     /// The server redirects too often, or to an address that can't be.
     Redirect(object_store::Error),
+    /// The server packs the body for the way, by another `Transfer-Encoding` than `chunked`.
+    Packed,
     /// The server doesn't say how long the object is, and it is longer than such an object may be.
     Unsized {
         /// The option.
@@ -153,6 +158,11 @@ pub enum Cause {
     Read(io::Error),
     /// The sink of a stream refused a part.
     Sink(io::Error),
+    /// The store's client panicked at a request.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// Another error of the store.
     Store(object_store::Error),
 }
@@ -160,9 +170,7 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(_) => {
-                write!(f, "not found; check the key, and that the endpoint is the right one")
-            }
+            Self::NotFound(_) => f.write_str(NOT_FOUND),
             Self::Changed { field, before, now } => write!(
                 f,
                 "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
@@ -183,7 +191,13 @@ impl fmt::Display for Cause {
                 }
                 write!(f, "); lower `concurrency`")
             }
-            Self::Status { status } => write!(f, "the server answered with status {status}"),
+            Self::Status { status } => {
+                write!(f, "the server answered with status {status}{}", meaning(*status))
+            }
+            Self::Packed => write!(
+                f,
+                "the server packs the body for the way (`Transfer-Encoding` other than `chunked`), which nobody asked for; turn that off there, or on the proxy between"
+            ),
             Self::RangeIgnored => write!(f, "the server doesn't serve ranges; turn `enabled` off"),
             Self::Denied(_)
             | Self::Unauthenticated(_)
@@ -193,7 +207,8 @@ impl fmt::Display for Cause {
             | Self::UnknownHost(_)
             | Self::Tls(_)
             | Self::InsecureRedirect
-            | Self::Redirect(_) => {
+            | Self::Redirect(_)
+            | Self::Panicked { .. } => {
                 let (what, cause) = self.unreached();
                 f.write_str(&what)?;
                 cause.map_or(Ok(()), |cause| write!(f, ": {}", chain(cause)))
@@ -235,6 +250,13 @@ impl Cause {
         let (what, cause) = match self {
             Self::NoCredentials { set } => {
                 let text = format!("no credentials are set, and this machine has none; set {set}");
+                return (text.into(), None);
+            }
+            Self::Panicked { message } => {
+                let said = printable(message);
+                let text = format!(
+                    "the store's client panicked at the request ({said}); check endpoint and credentials, and the files that they name, for characters that no request can have"
+                );
                 return (text.into(), None);
             }
             Self::Denied(cause) => ("denied; check what the credentials may read", Some(cause)),
@@ -284,6 +306,21 @@ impl Error for Cause {
     }
 }
 
+/// What a status means for who wanted an object, where its number alone doesn't help.
+fn meaning(status: u16) -> &'static str {
+    match status {
+        202 => ", so the object isn't there yet; get it again later",
+        203 => ", so a proxy on the way has changed the object; get it past the proxy",
+        201..=299 => ", which is no object: only 200, or 206 for a part, is one; check the URL",
+        300 => ", so there are several objects to choose from; give the URL of one",
+        304 => ", though no cached copy was mentioned; turn the cache on the way off",
+        305 | 306 => ", so it wants a proxy; set it in HTTP_PROXY or HTTPS_PROXY",
+        405 => ", so there is nothing to get under this URL; check it",
+        416 => ", so it doesn't serve this range; turn `enabled` off",
+        _ => "",
+    }
+}
+
 /// An error and its sources, each once and printable: some crates repeat their source in their
 /// text, others don't.
 fn chain(error: &dyn Error) -> String {
@@ -300,6 +337,15 @@ fn chain(error: &dyn Error) -> String {
 }
 
 impl Cause {
+    /// From what a panic carries.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let message = match payload.downcast_ref::<String>() {
+            Some(message) => message,
+            None => payload.downcast_ref::<&str>().copied().unwrap_or("without a message"),
+        };
+        Self::Panicked { message: message.to_owned() }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -322,6 +368,10 @@ impl From<object_store::Error> for Cause {
             object_store::Error::NotFound { .. } => Self::NotFound(error),
             object_store::Error::PermissionDenied { .. } => Self::Denied(error),
             object_store::Error::Unauthenticated { .. } => Self::Unauthenticated(error),
+            // Its words are of a write: the object "already exists".
+            object_store::Error::AlreadyExists { source, .. } => {
+                Self::from_sources(object_store::Error::Generic { store: "storage", source })
+            }
             _ => Self::from_sources(error),
         }
     }
@@ -350,6 +400,8 @@ impl Cause {
             Some(StoreAnswer::Unsized { most_bytes }) => {
                 Self::Unsized { unsized_bytes_max: most_bytes }
             }
+            Some(StoreAnswer::Packed) => Self::Packed,
+            Some(StoreAnswer::Elsewhere) => Self::Redirect(error),
             Some(StoreAnswer::NoCredentials { set }) => Self::NoCredentials { set },
             None => Self::unanswered(error, connection, &text),
         }

@@ -11,11 +11,12 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::{FutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore};
 use slipring::class::{ClassPool, GetError, PooledBuf};
@@ -28,6 +29,7 @@ use crate::identity::{check, is_named, pin, refused};
 use crate::options::RangeOptions;
 use crate::part::Part;
 use crate::part_buffers::PartBuffers;
+use crate::progress;
 use crate::retry::{Budget, Tries};
 use crate::stats::{BufferPoolUse, DownloadCounters};
 
@@ -223,8 +225,14 @@ impl<'a> Job<'a> {
         if let Some(first) = first {
             pin(&mut options, first);
         }
-        let result = time::timeout_at(deadline, self.store.get_opts(self.path, options)).await;
-        let result = result.map_err(|_| Cause::RequestTimeout { request_timeout, got_bytes: 0 })?;
+        // object_store panics where credentials, some of which it reads from files, don't fit into
+        // a request.
+        let asking = async { self.store.get_opts(self.path, options).await };
+        let asking = AssertUnwindSafe(asking).catch_unwind();
+        let (result, deadline) = progress::while_it_moves(asking, deadline, request_timeout)
+            .await
+            .map_err(|got_bytes| Cause::RequestTimeout { request_timeout, got_bytes })?;
+        let result = result.map_err(|payload| Cause::panicked(&*payload))?;
         let result = result.map_err(|error| refused(error, first)).inspect_err(|cause| {
             if matches!(cause, Cause::Throttled { .. }) {
                 self.engine.gate.throttled(turn.since());

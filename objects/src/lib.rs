@@ -40,9 +40,11 @@ mod metadata;
 mod options;
 mod part;
 mod part_buffers;
+mod progress;
 mod redact;
 mod retry;
 mod servers;
+mod settings;
 mod setup;
 mod sink;
 mod stats;
@@ -62,6 +64,8 @@ pub use part_buffers::{PART_BUFFER_BYTES_MAX, PartBufferOptions, PartBufferStats
 pub use redact::redact;
 
 pub use servers::ServerOptions;
+
+pub use settings::SettingError;
 
 pub use sink::PartSink;
 

@@ -15,8 +15,8 @@ use object_store::{
 };
 use tokio::task;
 
-/// A store with one object, which can only be read: a file whose name has control characters,
-/// isn't UTF-8, or ends with `#` and digits.
+/// A store with one object, which can only be read: a file whose path has control characters, `:`
+/// or `|`, isn't UTF-8, or ends with `#` and digits.
 #[derive(Debug)]
 pub(crate) struct LocalFile {
     path: PathBuf,

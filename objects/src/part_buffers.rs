@@ -19,6 +19,9 @@ use crate::options::{CONCURRENCY_MAX, OptionsError, PART_BYTES_MIN};
 /// The largest buffer of a part.
 pub const PART_BUFFER_BYTES_MAX: u64 = 1 << 30;
 
+/// A class has a multiple of this.
+const CLASS_STEP_BYTES: usize = 64;
+
 /// The buffers that [`RangeEngine::download_into`](crate::RangeEngine::download_into) uses. They
 /// bound its memory: `buffers` times `part_bytes`, over all downloads of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub struct PartBufferOptions {
     /// waits. It also bounds the requests in flight. Default 16.
     pub buffers: usize,
     /// Whether buffers are kept and used again. Default true; otherwise each is allocated and
-    /// freed.
+    /// freed, and it is up to the process's allocator how much of that it keeps: glibc keeps about
+    /// as much again, unless its `M_MMAP_THRESHOLD` is set.
     pub reuse: bool,
     /// Seconds after which unneeded buffers give their pages back; 0 for never. Default 10. It
     /// needs calls of [`ClassPool::tick`](slipring::class::ClassPool::tick) on
@@ -96,7 +100,8 @@ impl PartBufferOptions {
             value: self.part_bytes.to_string(),
             limit: error.to_string(),
         };
-        let table = ClassTable::new(&[self.part_bytes as usize]).map_err(refused)?;
+        let class_bytes = (self.part_bytes as usize).next_multiple_of(CLASS_STEP_BYTES);
+        let table = ClassTable::new(&[class_bytes]).map_err(refused)?;
         ClassPool::new(&ClassOptions {
             table,
             limit: Limit::buffers(self.buffers),
@@ -205,6 +210,17 @@ mod tests {
         (0..3).for_each(|_| assert!(slot.buffer(100).unwrap().is_direct()));
         assert_eq!((buffers.stats().gets, buffers.stats().hits), (3, 0));
         assert!(buffers.pool().is_none());
+    }
+
+    #[test]
+    fn a_part_has_any_size() {
+        for part_bytes in [1025, 2_097_151, 10_000_001] {
+            let options = PartBufferOptions { part_bytes, buffers: 1, ..Default::default() };
+            let buffers = PartBuffers::new(&options).unwrap();
+            let slot = buffers.slot().now_or_never().unwrap();
+            let buffer = slot.buffer(part_bytes).unwrap();
+            assert_eq!((buffer.len() as u64, buffer.is_direct()), (part_bytes, false));
+        }
     }
 
     #[test]

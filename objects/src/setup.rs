@@ -1,5 +1,6 @@
 //! [`ClientSettings`]: makes the clients of stores.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::aws::AmazonS3Builder;
@@ -9,32 +10,57 @@ use object_store::memory::InMemory;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 
 use crate::address::{Refusal, WebAddress};
-use crate::connector::Connector;
+use crate::connector::{Connector, is_true};
 use crate::exact::ExactKeys;
 use crate::servers::ServerOptions;
+use crate::settings::{SettingError, check_setting};
 
 /// How clients are set up.
 pub(crate) struct ClientSettings {
-    /// Keys of object_store in lower case, and their values, some of which are secrets.
+    /// Keys of object_store in lower case, and their values, some of which are secrets. They are
+    /// checked when a client uses them.
     pub(crate) values: Vec<(String, String)>,
     pub(crate) servers: ServerOptions,
 }
 
 impl ClientSettings {
     pub(crate) fn connector(&self) -> Connector {
-        Connector { unsized_bytes_max: self.servers.unsized_bytes_max }
+        let first_metadata = self
+            .values
+            .iter()
+            .any(|(key, value)| key.ends_with("imdsv1_fallback") && is_true(value));
+        Connector { unsized_bytes_max: self.servers.unsized_bytes_max, first_metadata }
     }
 
     /// A URL with http asks for it; the other stores need AWS_ALLOW_HTTP and its like. With https,
     /// what isn't allowed is a redirect to http.
-    pub(crate) fn web_client_options(&self, address: &WebAddress) -> ClientOptions {
+    pub(crate) fn web_client_options(
+        &self,
+        address: &WebAddress,
+    ) -> Result<ClientOptions, SettingError> {
         let http = address.origin.starts_with("http://") || self.servers.insecure_redirects;
-        let options =
-            self.values.iter().fold(client_options(), |options, (key, value)| match key.parse() {
-                Ok(key) => options.with_config(key, value),
-                Err(_) => options,
-            });
-        options.with_allow_http(http)
+        let settings = self.known(|_| true)?;
+        let options = settings
+            .into_iter()
+            .fold(client_options(), |options, (key, value)| options.with_config(key, value));
+        Ok(options.with_allow_http(http))
+    }
+
+    /// The settings whose keys a client knows and that `is_used`, checked.
+    fn known<K: FromStr>(
+        &self,
+        is_used: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(K, &str)>, SettingError> {
+        let mut known = Vec::new();
+        for (name, value) in &self.values {
+            if let Ok(key) = name.parse()
+                && is_used(name)
+            {
+                check_setting(name, value)?;
+                known.push((key, &**value));
+            }
+        }
+        Ok(known)
     }
 
     /// Makes the client of a store with keys. With `exact`, its paths are spelled keys.
@@ -50,11 +76,10 @@ impl ClientSettings {
         macro_rules! set_up {
             ($builder:expr, $connector:expr) => {{
                 let builder = $builder.with_url(&url).with_client_options(client_options());
-                let settings = self.values.iter().filter(|(key, _)| self.is_used(scheme, key));
-                let builder = settings.fold(builder, |builder, (key, value)| match key.parse() {
-                    Ok(key) => builder.with_config(key, value),
-                    Err(_) => builder,
-                });
+                let settings = self.known(|key| self.is_used(scheme, key))?;
+                let builder = settings
+                    .into_iter()
+                    .fold(builder, |builder, (key, value)| builder.with_config(key, value));
                 builder.with_retry(no_retries()).with_http_connector($connector).build()?
             }};
         }

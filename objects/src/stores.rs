@@ -23,6 +23,7 @@ use crate::local::LocalFile;
 use crate::options::{OptionsError, StoreOptions};
 use crate::redact::{printable, redact};
 use crate::servers::ServerOptions;
+use crate::settings::{SettingError, normalized};
 use crate::setup::{ClientSettings, no_retries};
 
 type OpenedObject = Result<(Arc<dyn ObjectStore>, Path), Refusal>;
@@ -100,6 +101,9 @@ pub struct UrlError {
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cause.is::<SettingError>() {
+            return write!(f, "{}: the setting {}", self.url, self.cause);
+        }
         write!(
             f,
             "{}: {}; give s3://, gs://, az://, http(s)://, file:// or the path of a file, and endpoint and credentials in the environment",
@@ -127,19 +131,23 @@ impl std::error::Error for UrlError {
 impl Stores {
     /// Endpoint and credentials from the environment, under object_store's own keys:
     /// `AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`, `AZURE_STORAGE_ACCOUNT_NAME`, `GOOGLE_SERVICE_ACCOUNT`
-    /// and all of their kind, `SERVICE_ACCOUNT` and `IDENTITY_ENDPOINT`.
+    /// and all of their kind, `SERVICE_ACCOUNT` and `IDENTITY_ENDPOINT`. See [`Stores::new`].
     #[must_use]
     pub fn from_env() -> Self {
-        let variables = env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let variables = env::vars_os().filter_map(|(key, value)| {
+            Some((key.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
         Self::new(variables.filter(|(key, _)| is_setting(key)))
     }
 
-    /// Takes settings from `settings`; a store ignores keys that it doesn't know.
+    /// Takes settings from `settings`; a store ignores keys that it doesn't know. White space
+    /// around a value isn't part of it, and an empty value counts as not set. A value that no
+    /// request can have is a [`SettingError`](crate::SettingError) when a store that uses it is
+    /// opened.
     #[must_use]
     pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
-        let values =
-            settings.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
+        let settings = settings.into_iter();
+        let values = settings.filter_map(|(key, value)| normalized(&key, &value)).collect();
         let engine = StoreOptions::default().build().expect("the defaults fit");
         Self {
             settings: ClientSettings { values, servers: ServerOptions::default() },
@@ -201,7 +209,8 @@ impl Stores {
     ///
     /// # Errors
     /// [`UrlError`] if the URL names no object, or none that can be asked for exactly; if a local
-    /// path isn't a regular file; or if the store can't be set up.
+    /// path isn't a regular file; or if the store can't be set up, with a
+    /// [`SettingError`](crate::SettingError) as its cause if that is a setting's fault.
     pub fn open(&self, url: &str) -> Result<(Arc<dyn ObjectStore>, Path), UrlError> {
         let opened = match Address::parse(url) {
             Ok(Address::Key { scheme, store, key }) => self.open_key(&scheme, &store, &key),
@@ -212,7 +221,10 @@ impl Stores {
         // As a text: a cause may have the URL in it, with its secrets.
         opened.map_err(|cause| UrlError {
             url: redact(url),
-            cause: printable(&cause.to_string()).into(),
+            cause: match cause.downcast::<SettingError>() {
+                Ok(error) => error,
+                Err(cause) => printable(&cause.to_string()).into(),
+            },
         })
     }
 
@@ -232,14 +244,14 @@ impl Stores {
                 let client = self
                     .settings
                     .connector()
-                    .connect(&self.settings.web_client_options(address))?;
+                    .connect(&self.settings.web_client_options(address)?)?;
                 clients.insert(address.origin.clone(), client.clone());
                 client
             }
         };
         let store = HttpBuilder::new()
             .with_url(&address.origin)
-            .with_client_options(self.settings.web_client_options(address))
+            .with_client_options(self.settings.web_client_options(address)?)
             .with_retry(no_retries())
             .with_http_connector(ExactUrl::new(shared, address))
             .build()?;
@@ -255,7 +267,8 @@ impl Stores {
         if key.is_empty() {
             return Err("it names no object".into());
         }
-        let path = plain(key).filter(|_| file.to_str().is_some() && !is_multipart_name(key));
+        let is_plain = file.to_str().is_some() && !is_multipart_name(key) && !is_drive(key);
+        let path = plain(key).filter(|_| is_plain);
         match path {
             Some(path) => {
                 let make = || Ok(Arc::new(LocalFileSystem::new()) as _);
@@ -298,6 +311,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn is_multipart_name(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or_default();
     name.split_once('#').is_some_and(|(_, end)| end.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether crate object_store, which makes a URL of the path, takes a part of it for the letter of
+/// a drive, as in `a:` and `a|`.
+fn is_drive(key: &str) -> bool {
+    key.contains([':', '|'])
 }
 
 /// Whether an environment variable is one of object_store's keys, by its prefix where the keys have
@@ -444,6 +463,49 @@ mod tests {
         {
             let refused = stores.open(url).unwrap_err();
             assert!(!format!("{refused} {refused:?}").contains("hidden"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_setting_is_named_by_the_stores_that_use_it() {
+        let s3 = |key: &str, value: &str| {
+            let set = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), (key, value)];
+            settings(&set).open("s3://bucket/key").map(|_| ()).map_err(|error| error.to_string())
+        };
+        for (key, value, part) in [
+            (
+                "AWS_SESSION_TOKEN",
+                "hid\nden",
+                "the setting AWS_SESSION_TOKEN has the character '\\n'",
+            ),
+            ("AWS_ENDPOINT", "127.0.0.1:9000", "the setting AWS_ENDPOINT has no scheme; begin it"),
+            ("AWS_ENDPOINT_URL", "http:// hidden", "the setting AWS_ENDPOINT_URL has"),
+            ("AWS_SKIP_SIGNATURE", "hidden", "the setting AWS_SKIP_SIGNATURE is neither"),
+        ] {
+            let refused = s3(key, value).unwrap_err();
+            assert!(refused.contains(part) && !refused.contains("hidden"), "{refused}");
+            assert!(!refused.contains("give s3://"), "{refused}");
+        }
+        for (key, value) in [
+            ("AWS_SESSION_TOKEN", "t\n"),
+            ("AWS_ENDPOINT", ""),
+            ("AWS_ENDPOINT", " http://h:1\r\n"),
+            ("AWS_REGION", "\n"),
+            ("GOOGLE_BASE_URL", "no url"),
+            ("AZURE_STORAGE_TOKEN", "\u{0}"),
+        ] {
+            assert_eq!(s3(key, value), Ok(()), "{key}");
+        }
+        for (key, url) in [
+            ("GOOGLE_BASE_URL", "gs://bucket/key"),
+            ("GOOGLE_BEARER_TOKEN", "gs://bucket/key"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "az://container/key"),
+            ("AZURE_STORAGE_TOKEN", "az://container/key"),
+            ("AZURE_ENDPOINT", "az://container/key"),
+            ("USER_AGENT", "http://host/key"),
+        ] {
+            let refused = settings(&[(key, "a\u{1}b")]).open(url).unwrap_err();
+            assert!(refused.to_string().contains(key), "{refused}");
         }
     }
 

@@ -16,5 +16,6 @@ mod faults {
     mod server_test;
     mod statuses;
     mod streams;
+    mod web_answers;
     pub mod web_server;
 }

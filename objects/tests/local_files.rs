@@ -91,3 +91,21 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
     // A missing file is an error of the download, not of opening the store, as with other stores.
     Stores::default().open(folder.path().join("none").to_str().unwrap()).unwrap();
 }
+
+/// Crate object_store makes URLs of paths, in which some parts would be drives of Windows.
+#[tokio::test]
+async fn a_file_may_have_the_name_of_a_drive() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = Stores::default();
+    for name in ["a:", "b|", "C:/x", "d|/x", "e:f", "g|h:", ":", "|"] {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, name).unwrap();
+        let url = file.display().to_string();
+        for url in [url.clone(), format!("file://{url}")] {
+            let got = stores.download(&url).await;
+            let object = got.unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(&object.bytes[..], name.as_bytes(), "{url}");
+        }
+    }
+}

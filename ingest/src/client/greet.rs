@@ -55,6 +55,14 @@ pub enum GreetError {
     Cancelled,
 }
 
+impl GreetError {
+    /// Whether the server refused because it stores ids and the hello announced none: then another
+    /// connection, whose hello announces them, can be greeted.
+    pub(crate) fn asks_for_ids(&self) -> bool {
+        matches!(self, GreetError::Refused { status: Status::IdsMissing, .. })
+    }
+}
+
 fn version_fix(error: &AnswerError) -> &'static str {
     match error {
         AnswerError::Version { .. } | AnswerError::NoHello(_) | AnswerError::HelloField { .. } => {

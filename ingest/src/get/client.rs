@@ -57,6 +57,8 @@ pub(super) struct IngestClient {
     sequence: u64,
     /// Requests that may be in flight; 0 before the hello.
     window: usize,
+    /// Whether requests carry ids, as the hello announced.
+    ids: bool,
 }
 
 impl IngestClient {
@@ -86,7 +88,8 @@ impl IngestClient {
             }
         };
         let connection = opened.map_err(failed)?;
-        Ok(IngestClient { to, connection, max_vectors, timeout, sequence: 0, window: 0 })
+        let (sequence, window, ids) = (0, 0, false);
+        Ok(IngestClient { to, connection, max_vectors, timeout, sequence, window, ids })
     }
 
     /// The client, unless the service has closed the connection or sent something unasked since
@@ -95,21 +98,33 @@ impl IngestClient {
         self.connection.is_silent().then_some(self)
     }
 
-    /// Sends all vectors and waits for every answer. Rows that aren't finite are left out, because
-    /// a service refuses a request with all of its vectors. `sent` is updated even if this fails.
+    /// Whether the hello was answered.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.window > 0
+    }
+
+    /// Whether every request carries an id for each vector.
+    pub(super) fn sends_ids(&self) -> bool {
+        self.ids
+    }
+
+    /// Sends all vectors, with their ids if the hello announced them, and waits for every answer.
+    /// Rows that aren't finite are left out, because a service refuses a request with all of its
+    /// vectors. `sent` is updated even if this fails.
     ///
     /// # Errors
     /// The end of the connection, no progress for the whole timeout, a wrong answer, a refusal: see
     /// [`ClientError`].
+    ///
+    /// # Panics
+    /// Before the hello, or if ids were announced and the vectors have none.
     pub(super) fn send(
         &mut self,
         vectors: &VectorImage<'_>,
         cancel: &CancellationToken,
         sent: &mut Sent,
     ) -> Result<(), ClientError> {
-        if self.window == 0 {
-            self.greet(vectors.dim(), cancel)?;
-        }
+        assert!(self.is_greeted() && (vectors.has_ids() || !self.ids), "the hello is kept");
         let (mut cursor, mut out, mut first_refused) = (vectors.cursor(), Vec::new(), None);
         let mut not_finite = RefusedRows::default();
         let mut in_flight: VecDeque<GetRequest> = VecDeque::with_capacity(WINDOW_MAX);
@@ -124,10 +139,13 @@ impl IngestClient {
                     dim: vectors.dim(),
                     vectors: count as u32,
                     sequence: self.sequence,
-                    ids: false,
+                    ids: self.ids,
                     scores: false,
                 };
                 encode_request_head(MODE, &head, &mut out);
+                if self.ids {
+                    cursor.append_ids(count, &mut out);
+                }
                 let rows = cursor.number()..cursor.number() + count;
                 cursor.append_rows(count, &mut out);
                 sent.vectors += count;
@@ -164,9 +182,14 @@ impl IngestClient {
         }
     }
 
-    /// Tells the service the dimension, and takes its limits.
-    fn greet(&mut self, dim: u32, cancel: &CancellationToken) -> Result<(), ClientError> {
-        let hello = Hello { dim, ids: false };
+    /// Tells the service the dimension and whether ids will come, and takes its limits.
+    pub(super) fn greet(
+        &mut self,
+        dim: u32,
+        ids: bool,
+        cancel: &CancellationToken,
+    ) -> Result<(), ClientError> {
+        let hello = Hello { dim, ids };
         let answer = self.connection.greet(&hello, self.timeout, || cancel.is_cancelled());
         let answer = answer.map_err(|error| match error {
             GreetError::Cancelled => ClientError::Cancelled,
@@ -179,6 +202,7 @@ impl IngestClient {
         let fits = ANSWERS_BYTES_MAX / answer_bytes(MODE, 0);
         let allowed = self.connection.in_flight_max() as usize;
         self.window = fits.min(allowed).clamp(1, WINDOW_MAX);
+        self.ids = ids;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Errors of `slipring get`: of the whole run, of one object, and of sending its vectors.
 
+use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -99,6 +100,13 @@ pub enum GetRunError {
     },
 }
 
+impl ClientError {
+    /// Whether the service refused a hello because it announced no ids.
+    pub(super) fn asks_for_ids(&self) -> bool {
+        matches!(self, ClientError::Greet { error, .. } if error.asks_for_ids())
+    }
+}
+
 impl GetRunError {
     pub(super) fn option(field: &'static str, value: impl ToString, fix: String) -> GetRunError {
         GetRunError::Option { field, value: value.to_string(), fix }
@@ -146,15 +154,56 @@ pub enum ObjectError {
     /// The object's vectors can't be read.
     #[error("{}", Printable(.0))]
     Format(#[from] FormatError),
+    /// The same, after some of its rows were sent.
+    #[error(
+        "{error}; rows 0 to {} were sent before, but for any that aren't finite",
+        rows.saturating_sub(1)
+    )]
+    AfterRows {
+        /// Rows from the first one on that were sent, or left out.
+        rows: u64,
+        /// Why the others weren't.
+        error: Box<ObjectError>,
+    },
     /// The service didn't accept all of the object's vectors.
     #[error(transparent)]
     Service(#[from] ClientError),
+    /// A panic of ours, which ends this object and none of the others.
+    #[error(
+        "slipring panicked ({}), which is a defect: report it with what stands on standard error; some of the object's vectors may have been sent",
+        Printable(message)
+    )]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The run was interrupted before the object was written or any of its vectors sent.
     #[error("interrupted")]
     Cancelled,
     /// The run was interrupted while the object's vectors were being sent.
     #[error("interrupted after {} of its vectors were sent and {} answered", .0.vectors, .0.answered)]
     CancelledSending(Sent),
+}
+
+impl ObjectError {
+    /// The error of an object of which this many rows had been sent, or left out.
+    pub(super) fn after_rows(self, rows: u64) -> ObjectError {
+        match self {
+            ObjectError::Download(_) | ObjectError::Format(_) if rows > 0 => {
+                ObjectError::AfterRows { rows, error: Box::new(self) }
+            }
+            error => error,
+        }
+    }
+
+    /// From what a panic carries.
+    pub(super) fn panicked(payload: &(dyn Any + Send)) -> ObjectError {
+        let message = match payload.downcast_ref::<String>() {
+            Some(message) => message,
+            None => payload.downcast_ref::<&str>().copied().unwrap_or("without a message"),
+        };
+        ObjectError::Panicked { message: message.to_owned() }
+    }
 }
 
 /// The vectors of one object that were sent. If sending fails midway, the service may have accepted
@@ -168,8 +217,8 @@ pub struct Sent {
     pub answered: u64,
     /// Of those, in refused requests.
     pub refused: u64,
-    /// Vectors that weren't sent, because a component is NaN or infinite. They are in none of the
-    /// other counts.
+    /// Vectors that weren't sent, because a component is NaN or infinite as f32. They are in none
+    /// of the other counts.
     pub not_finite: u64,
 }
 
@@ -254,7 +303,7 @@ pub enum ClientError {
     },
     /// Some vectors weren't sent, and the service accepted the others.
     #[error(
-        "{} of {all} vectors weren't sent, because a component is NaN or infinite: {rows}{}",
+        "{} of {all} vectors weren't sent, because a component is NaN or infinite as f32: {rows}{}",
         rows.count(),
         if rows.count() < *all { "; the others were accepted" } else { "" }
     )]
@@ -282,6 +331,10 @@ fn greet_text(error: &GreetError) -> String {
                 server.dim
             )
         }
+        GreetError::Refused { status: status @ Status::NoSuchColumns, .. } => format!(
+            "{status}: the service stores no ids; leave out --id-column and --number-rows-from, or \
+            start it with --columns id"
+        ),
         _ => error.to_string(),
     }
 }

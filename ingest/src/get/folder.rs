@@ -39,10 +39,13 @@ impl OutputFolder {
         Ok(folder)
     }
 
-    /// A file of this name, which replaces one with the same name when it is finished.
+    /// A file of this name, which replaces one with the same name when it is finished. A name that
+    /// it can't get is refused, before anything is fetched for it.
     pub(super) async fn file(&self, name: &str) -> Result<OutputFile, ObjectError> {
         let (folder, path) = (self.clone(), self.path.join(name));
+        let named_path = path.clone();
         let unfinished = blocking(move || {
+            check_name(&named_path)?;
             let named = folder.unfinished()?;
             let writer = Arc::new(named.as_file().try_clone()?);
             Ok((named, writer))
@@ -97,6 +100,15 @@ impl PartSink for OutputFile {
     async fn put(&self, offset: u64, bytes: PooledBuf) -> io::Result<()> {
         let writer = Arc::clone(&self.writer);
         blocking(move || writer.write_all_at(&bytes, offset)).await
+    }
+}
+
+/// Refuses the path of a folder, and a name that is too long.
+fn check_name(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => Err(Errno::ISDIR.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

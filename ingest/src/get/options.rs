@@ -43,14 +43,26 @@ pub struct GetOptions {
     /// f32, else the only list of f32]
     #[arg(long, value_name = "NAME", requires = "ingest")]
     pub column: Option<String>,
-    /// Send components of f64, f16, int8 and uint8 as f32 [default: they are refused]
+    /// Arrow column of the ids, for a service that stores them (--columns id) [default: the one
+    /// named id, of uint64]
+    #[arg(long, value_name = "NAME", requires = "ingest")]
+    pub id_column: Option<String>,
+    /// For a service that stores ids: the id of a row is its number in the object, counted from N.
+    /// Rows that are left out keep their numbers. For one object, of any format
+    #[arg(long, value_name = "N", requires = "ingest", conflicts_with = "id_column")]
+    pub number_rows_from: Option<u64>,
+    /// Send components of f64, f16, int8 and uint8 as f32, and integers of other types than uint64
+    /// as ids unless one is negative [default: they are refused]
     #[arg(long, requires = "ingest")]
     pub convert: bool,
+    /// Most bytes of a record batch of an Arrow object, also once it is unpacked: it is held in
+    /// memory, for each object under way, if it doesn't arrive in one part
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", requires = "ingest")]
+    pub batch_max: Size,
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
     #[arg(long, default_value_t = 64)]
     pub max_vectors: u32,
-    /// Use buffers again: those of parts with --output, and of .npy and .fvecs with --ingest; else
-    /// those of whole objects
+    /// Use buffers again: those of parts with --output and --ingest; else those of whole objects
     #[arg(long)]
     pub buffer_pool: bool,
     /// Maximum number of buffers, in use and unused; at the limit, a part or an object waits. Those
@@ -71,8 +83,8 @@ pub struct GetOptions {
     /// highest rate]
     #[arg(long)]
     pub concurrency: Option<usize>,
-    /// Number of objects fetched in parallel, without --output each into a buffer of its size;
-    /// raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
+    /// Number of objects fetched in parallel, without --output and --ingest each into a buffer of
+    /// its size; raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
     #[arg(long, value_name = "OBJECTS")]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
@@ -108,7 +120,10 @@ impl GetOptions {
             output: None,
             ingest: None,
             column: None,
+            id_column: None,
+            number_rows_from: None,
             convert: false,
+            batch_max: Size(256 << 20),
             max_vectors: 64,
             buffer_pool: false,
             buffer_pool_size: None,
@@ -136,6 +151,9 @@ impl GetOptions {
                 format!("give 1 to {VECTORS_MAX}"),
             ));
         }
+        if self.batch_max.0 == 0 {
+            return Err(GetRunError::option("batch-max", 0, "give at least 1".to_owned()));
+        }
         if let Some(parallel) =
             self.parallel.filter(|parallel| !(1..=CONCURRENCY_MAX).contains(parallel))
         {
@@ -162,13 +180,28 @@ impl GetOptions {
         } else {
             engine
         };
-        if self.output.is_some() {
+        if self.output.is_some() || self.ingest.is_some() {
             return Ok(engine);
         }
         Ok(match pool.build().map_err(GetRunError::from_engine)? {
             Some(pool) => engine.with_buffer_pool(pool),
             None => engine,
         })
+    }
+
+    /// Refuses to number the rows of several objects from one number.
+    pub(super) fn check_numbers(&self) -> Result<(), GetRunError> {
+        match (self.number_rows_from, self.urls.len()) {
+            (Some(first), objects @ 2..) => Err(GetRunError::option(
+                "number-rows-from",
+                first,
+                format!(
+                    "the rows of {objects} objects would have the same numbers; get one object in \
+                    a run, each from where the one before ended"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// The buffers of parts that go on, to files or as rows: as many as `--buffer-pool-size` says,

@@ -31,7 +31,7 @@ pub struct GetOutcome {
     /// Retries of the object's ranges.
     pub retries: u32,
     /// The time until the download succeeded or failed. With `--output` it includes writing, which
-    /// goes on meanwhile, and so with `--ingest` does sending the rows of `.npy` and `.fvecs`.
+    /// goes on meanwhile, and so with `--ingest` does sending the rows.
     pub elapsed: Duration,
     /// The error, if the object failed.
     pub error: Option<ObjectError>,
@@ -294,13 +294,6 @@ impl GetProgress {
 /// The line of one object.
 #[derive(Debug)]
 pub(super) struct ObjectLine(ProgressBar);
-
-impl ObjectLine {
-    /// Shows the current step of the object.
-    pub(super) fn set_step(&self, what: &'static str) {
-        self.0.set_message(what);
-    }
-}
 
 impl Drop for ObjectLine {
     fn drop(&mut self) {

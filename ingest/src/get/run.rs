@@ -2,19 +2,21 @@
 //!
 //! ```text
 //!             ┌▶ engine.download_into ──▶ its parts ──▶ their places in a file ──▶ outcome
-//! next object ┴▶ engine.get ──▶ its bytes ──▶ requests to the service ──────────▶ outcome
-//!  (on the runtime's threads)      (on threads that may block)
+//! next object ┼▶ engine.download_into ──▶ its parts ──▶ requests to the service ─▶ outcome
+//!             └▶ engine.get ──▶ its bytes ───────────────────────────────────────▶ outcome
+//!  (on the runtime's threads)                 (on threads that may block)
 //! ```
-//! With `--output` the engine's part buffers bound the memory, whatever the objects' sizes. Without
-//! it a task starts the next object after it has freed the previous one, so the number of tasks
-//! bounds the memory.
+//! With `--output` and `--ingest` the engine's part buffers bound the memory, whatever the objects'
+//! sizes; of Arrow, a record batch is held besides. With neither, a task starts the next object
+//! after it has freed the previous one, so the number of tasks bounds the memory.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use futures_util::FutureExt;
 use slipring::class::Ticker;
 use slipring_objects::{Cause, DownloadError, RangeEngine};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -24,11 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::IngestClient;
 use super::error::{ClientError, GetRunError, ObjectError, Sent};
-use super::folder::{OutputFolder, blocking};
-use super::ingest::{IngestService, RowStream};
+use super::folder::OutputFolder;
+use super::ingest::IngestService;
 use super::object::{GetObject, check_names};
 use super::options::GetOptions;
 use super::report::{DRAW_INTERVAL, GetOutcome, GetProgress, GetReport};
+use super::row_stream::RowStream;
 use crate::signals::on_end_signal;
 
 /// The interval at which the pool looks for unneeded buffers.
@@ -45,6 +48,7 @@ pub fn run(
     cancel: &CancellationToken,
     report: impl FnMut(&GetOutcome),
 ) -> Result<GetReport, GetRunError> {
+    options.check_numbers()?;
     let engine = options.engine()?;
     let objects = GetObject::open(&options.stores(), &options.urls)?;
     let all = objects.len();
@@ -58,13 +62,7 @@ pub fn run(
             (Destination::Folder(OutputFolder::create(path)?), None)
         }
         (None, Some(target)) => {
-            let service = IngestService {
-                target: target.clone(),
-                timeout: options.timeout,
-                column: options.column.clone(),
-                convert: options.convert,
-                max_vectors: options.max_vectors,
-            };
+            let service = IngestService::new(target, options);
             // If the service is missing, this fails before anything is fetched.
             let client = service.connect(cancel).map_err(|error| match error {
                 ClientError::Cancelled => interrupted(0),
@@ -149,7 +147,6 @@ impl GetRun {
             }
             outcomes.push(outcome);
         }
-        // A task that panicked has left an object without an outcome, so this panics too.
         working.join_all().await;
         run.progress.clear();
         outcomes
@@ -163,7 +160,17 @@ impl GetRun {
         while !self.cancel.is_cancelled() {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(object) = self.objects.get(index) else { break };
-            let outcome = self.get_object(object, &mut client).await;
+            let started = Instant::now();
+            let getting = AssertUnwindSafe(self.get_object(object, &mut client));
+            let outcome = match getting.catch_unwind().await {
+                Ok(outcome) => outcome,
+                // One object's panic takes neither the others nor the report with it.
+                Err(payload) => {
+                    client = None;
+                    let error = ObjectError::panicked(&*payload);
+                    GetOutcome::failed(&object.url, error, 0, started.elapsed())
+                }
+            };
             // The receiver is gone only if the run panics.
             let _gone = outcomes.send(outcome);
         }
@@ -175,30 +182,20 @@ impl GetRun {
         object: &GetObject,
         client: &mut Option<IngestClient>,
     ) -> GetOutcome {
-        let (line, started) = (self.progress.add_line(&object.url), Instant::now());
+        let (_line, started) = (self.progress.add_line(&object.url), Instant::now());
         match &self.to {
             Destination::Folder(folder) => return self.write(object, folder, started).await,
-            Destination::Service(service) if RowStream::is_for(object.name()) => {
-                let streamed = self.stream_rows(object, service, started, client).await;
-                if let Some(outcome) = streamed {
-                    return outcome;
-                }
+            Destination::Service(service) => {
+                return self.stream_rows(object, service, started, client).await;
             }
-            Destination::Service(_) | Destination::Nowhere => {}
+            Destination::Nowhere => {}
         }
         let fetched = self.engine.get_cancellable(&*object.store, &object.path, &self.cancel).await;
         let download = match fetched {
             Ok(download) => download,
             Err(error) => return GetOutcome::not_fetched(&object.url, error, started.elapsed()),
         };
-        let mut outcome =
-            GetOutcome::fetched(&object.url, download.stats, download.content_encoding);
-        if let Destination::Service(service) = &self.to {
-            line.set_step("sending its vectors");
-            let (sent, result) = self.ingest(object, service, download.bytes, client).await;
-            (outcome.sent, outcome.error) = (Some(sent), result.err());
-        }
-        outcome
+        GetOutcome::fetched(&object.url, download.stats, download.content_encoding)
     }
 
     /// Downloads one object part by part into its file.
@@ -231,24 +228,20 @@ impl GetRun {
         outcome
     }
 
-    /// Downloads one object part by part, and sends its rows meanwhile. None if it has to be read
-    /// as a whole.
+    /// Downloads one object part by part, and sends its rows meanwhile.
     async fn stream_rows(
         &self,
         object: &GetObject,
         service: &IngestService,
         started: Instant,
         client: &mut Option<IngestClient>,
-    ) -> Option<GetOutcome> {
+    ) -> GetOutcome {
         let rows = RowStream::new(service, client.take(), object.name(), &self.cancel);
         let (store, path) = (&*object.store, &object.path);
         let streamed =
             self.engine.download_into_cancellable(store, path, &rows, &self.cancel).await;
         let ended = rows.end(streamed.is_ok()).await;
         *client = ended.client;
-        if ended.is_whole {
-            return None;
-        }
         let elapsed = started.elapsed();
         let mut outcome = match streamed {
             Ok(streamed) => {
@@ -262,31 +255,11 @@ impl GetRun {
             None if is_cancelled && ended.sent != Sent::default() => {
                 Some(ObjectError::CancelledSending(ended.sent.clone()))
             }
-            error => error.or(outcome.error),
+            error => error.or(outcome.error).map(|error| error.after_rows(ended.rows)),
         };
         outcome.part_buffers = Some(self.engine.part_stats());
         outcome.sent = Some(ended.sent);
-        Some(outcome)
-    }
-
-    async fn ingest(
-        &self,
-        object: &GetObject,
-        service: &IngestService,
-        bytes: Bytes,
-        client: &mut Option<IngestClient>,
-    ) -> (Sent, Result<(), ObjectError>) {
-        let (service, name, cancel) =
-            (service.clone(), object.name().to_owned(), self.cancel.clone());
-        let mut moved_client = client.take();
-        let (moved_client, sent, result) = blocking(move || {
-            let mut sent = Sent::default();
-            let result = service.send(&mut moved_client, &name, &bytes, &cancel, &mut sent);
-            (moved_client, sent, result)
-        })
-        .await;
-        *client = moved_client;
-        (sent, result)
+        outcome
     }
 }
 
@@ -300,4 +273,107 @@ pub fn cancel_on_signals() -> io::Result<CancellationToken> {
     let cancel = token.clone();
     on_end_signal(130, move || cancel.cancel())?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use async_trait::async_trait;
+    use futures_util::StreamExt;
+    use futures_util::stream::{self, BoxStream};
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{
+        CopyOptions, GetOptions as StoreGetOptions, GetResult, GetResultPayload, ListResult,
+        MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
+        PutPayload, PutResult, Result,
+    };
+
+    use super::*;
+
+    /// A store whose bodies panic.
+    #[derive(Debug)]
+    struct PanickingStore(InMemory);
+
+    impl fmt::Display for PanickingStore {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("panicking")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for PanickingStore {
+        async fn get_opts(&self, path: &Path, options: StoreGetOptions) -> Result<GetResult> {
+            let result = self.0.get_opts(path, options).await?;
+            let body = stream::once(async { panic!("on\npurpose") }).boxed();
+            Ok(GetResult { payload: GetResultPayload::Stream(body), ..result })
+        }
+
+        async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+            unreachable!("only reads")
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            _: &Path,
+            _: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            unreachable!("only reads")
+        }
+
+        fn delete_stream(
+            &self,
+            _: BoxStream<'static, Result<Path>>,
+        ) -> BoxStream<'static, Result<Path>> {
+            unreachable!("only reads")
+        }
+
+        fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            unreachable!("only reads")
+        }
+
+        async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+            unreachable!("only reads")
+        }
+
+        async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+            unreachable!("only reads")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_takes_neither_the_other_objects_nor_the_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = Destination::Folder(OutputFolder::create(folder.path()).unwrap());
+        for to in [Destination::Nowhere, to] {
+            let path = Path::from("key");
+            let (memory, panicking) = (InMemory::new(), InMemory::new());
+            for store in [&memory, &panicking] {
+                store.put(&path, vec![7; 3 << 20].into()).await.unwrap();
+            }
+            let memory: Arc<dyn ObjectStore> = Arc::new(memory);
+            let object = |url: &str, store: &Arc<dyn ObjectStore>| GetObject {
+                url: url.to_owned(),
+                store: Arc::clone(store),
+                path: path.clone(),
+            };
+            let panicking: Arc<dyn ObjectStore> = Arc::new(PanickingStore(panicking));
+            let run = GetRun {
+                objects: vec![object("bad", &panicking), object("good", &memory)],
+                engine: RangeEngine::new(&slipring_objects::RangeOptions::default()).unwrap(),
+                to,
+                cancel: CancellationToken::new(),
+                progress: GetProgress::new(2, true),
+                next: AtomicUsize::new(0),
+            };
+            let mut reported = Vec::new();
+            let outcomes = run.get_all(1, None, |outcome| reported.push(outcome.to_json())).await;
+            assert_eq!((outcomes.len(), reported.len()), (2, 2));
+            let error = outcomes[0].error.as_ref().unwrap().to_string();
+            assert!(error.contains("slipring panicked (on\\npurpose)"), "{error}");
+            assert!(outcomes[1].error.is_none() && reported[1]["bytes"] == 3 << 20);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

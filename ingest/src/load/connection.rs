@@ -14,7 +14,7 @@ use mio::{Registry, Token};
 
 use super::error::{ConnectionError, LoadError, refusal_label};
 use super::options::VectorRange;
-use super::plan::{LoadPlan, LoadRequest};
+use super::plan::{LoadPlan, LoadRequest, NextRequest};
 use super::report::Tally;
 use super::schedule::{NextSend, Schedule};
 use crate::client::{CheckedAnswer, ClientConnection};
@@ -40,8 +40,9 @@ pub(super) struct LoadConnection {
     draw: Draw,
     /// First row of the next request.
     row_next: usize,
-    /// Vectors of the next request.
+    /// Vectors of the next request, and of all before it.
     vectors_next: u32,
+    sent_vectors: u64,
     in_flight: VecDeque<LoadRequest>,
     in_flight_max: usize,
     /// Requests to write. The first `out_at` bytes are written.
@@ -68,13 +69,14 @@ impl LoadConnection {
             index,
             connection,
             phase: LoadPhase::Sending,
-            schedule: Schedule::new(options, index),
+            schedule: Schedule::new(options, index, plan.ids),
             vectors_next: vectors(&mut draw, options.vectors),
+            sent_vectors: 0,
             draw,
             row_next: plan.row_first(index),
             in_flight: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
-            out: Vec::with_capacity(options.out_bytes()),
+            out: Vec::with_capacity(options.out_bytes(plan.ids)),
             out_at: 0,
             readable: false,
             writable: true,
@@ -169,15 +171,22 @@ impl LoadConnection {
             let NextSend::Now(intended_ns) = self.schedule.next(now_ns) else { break };
             let count = self.vectors_next;
             let request_bytes = plan.request_bytes(count);
-            if self.out.len() + request_bytes > options.out_bytes() {
+            if self.out.len() + request_bytes > options.out_bytes(plan.ids) {
                 break;
             }
             if self.in_flight.is_empty() {
                 // The wait for an answer starts here, however long the connection was idle.
                 self.progress_ns = now_ns;
             }
-            let request = self.answered + self.in_flight.len() as u64;
-            plan.append_request(request, self.row_next, count, &mut self.out);
+            let next = NextRequest {
+                connection: self.index,
+                sequence: self.answered + self.in_flight.len() as u64,
+                row: self.row_next,
+                vectors: count,
+                sent_vectors: self.sent_vectors,
+            };
+            plan.append_request(&next, &mut self.out);
+            self.sent_vectors += u64::from(count);
             let sum = plan.sum(self.row_next, count);
             tally.sent.add(count, request_bytes, sum);
             tally.last_sent_ns = now_ns;
@@ -273,6 +282,9 @@ impl LoadConnection {
         now_ns: u64,
     ) -> Result<(), ConnectionError> {
         let head = &answer.head;
+        if head.status != Some(Status::Ok) && plan.lacks_ids(request, head.status) {
+            return Err(ConnectionError::IdsMissing { mode: plan.options.mode });
+        }
         if plan.options.verify {
             let scores = self.connection.scores(answer);
             tally.vectors_verified += plan.check_scores(request, head, scores)?;

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::client::{GreetError, WrongAnswer};
 use crate::printable::Printable;
 use crate::vectors::FileError;
-use crate::wire::frames::{AnswerError, Status};
+use crate::wire::frames::{AnswerError, Mode, Status};
 
 /// Errors of a load.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,16 @@ pub enum ConnectionError {
     /// With `--verify`: finite vectors of the right dimension were refused.
     #[error("good vectors were refused ({0})")]
     Refused(&'static str),
+    /// The server stores ids, which this mode doesn't carry.
+    #[error(
+        "the server stores an id for every vector (--columns id), and --mode {} carries none; \
+        say --mode header, or leave --mode out",
+        mode.label()
+    )]
+    IdsMissing {
+        /// The option `--mode`.
+        mode: Mode,
+    },
     /// With `--verify`: vectors with a NaN or an infinity were accepted.
     #[error("vectors that aren't finite were accepted")]
     Accepted,

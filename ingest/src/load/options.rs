@@ -9,7 +9,7 @@ use super::error::LoadError;
 use crate::client::Target;
 use crate::stage::Score;
 use crate::units::{RoundedSize, TIME_MAX, parse_duration};
-use crate::wire::frames::{Limits, Mode, answer_bytes};
+use crate::wire::frames::{Limits, Mode, WireColumns, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -32,6 +32,8 @@ const OUT_BYTES: usize = 256 << 10;
 const INPUT_BYTES: usize = 64 << 10;
 
 /// What a load sends, where to, how fast, and what it checks.
+///
+/// To a server that stores ids (`--columns id`) it sends them too, in header mode.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadOptions {
     /// Address of the service: HOST:PORT, or the path of a Unix socket, like ./socket
@@ -64,7 +66,13 @@ pub struct LoadOptions {
     /// vectors generated from --seed]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count
+    /// Send components of f64, f16, int8 and uint8 in the file as f32 [default: they are refused]
+    #[arg(long, requires = "file")]
+    pub convert: bool,
+    /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count. To a service
+    /// with --columns id, header mode sends ids: with --file the number of the row in the file,
+    /// from 0, else a number that no other vector of the run has (vector k of connection c of N
+    /// has k x N + c); the other modes can't
     #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
     /// Compare every score with an f64 reference, and fail if good vectors are refused
@@ -124,6 +132,7 @@ impl LoadOptions {
             duration: None,
             warmup: None,
             file: None,
+            convert: false,
             mode: Mode::Header,
             verify: false,
             score: Score::Sum,
@@ -184,20 +193,7 @@ impl LoadOptions {
                 "leave it out for full speed",
             );
         }
-        if let Some(bytes_max) = self.bytes_max {
-            let least = u64::from(self.connections) * self.request_bytes_max() as u64;
-            if bytes_max < least {
-                return refuse(
-                    "bytes",
-                    bytes_max,
-                    format!("at least {least}, one request per connection"),
-                    "raise it",
-                );
-            }
-            if self.rate.is_some() {
-                return refuse("bytes", bytes_max, "not together with --rate", "leave one out");
-            }
-        }
+        self.check_bytes(false)?;
         if self.p99_max.is_some_and(|most| most.is_zero()) {
             return refuse("p99-max", "0s", "above 0", "say 2ms");
         }
@@ -206,6 +202,21 @@ impl LoadOptions {
         }
         self.check_times()?;
         self.check_buffers()
+    }
+
+    /// Refuses a `bytes_max` that is less than a request for each connection. Whether requests
+    /// carry ids is known when the server has said so.
+    pub(super) fn check_bytes(&self, ids: bool) -> Result<(), LoadError> {
+        let Some(bytes_max) = self.bytes_max else { return Ok(()) };
+        let least = u64::from(self.connections) * self.request_bytes_max(ids) as u64;
+        if bytes_max < least {
+            let limit = format!("at least {least}, one request per connection");
+            return refuse("bytes", bytes_max, limit, "raise it");
+        }
+        if self.rate.is_some() {
+            return refuse("bytes", bytes_max, "not together with --rate", "leave one out");
+        }
+        Ok(())
     }
 
     fn check_times(&self) -> Result<(), LoadError> {
@@ -237,20 +248,24 @@ impl LoadOptions {
         Ok(())
     }
 
-    /// Bytes of one connection: requests gathered for a write, answers of a read, and one entry
-    /// per request in flight.
+    /// Bytes of one connection: requests gathered for a write, with ids where the server may ask
+    /// for them, answers of a read, and one entry per request in flight.
     fn connection_bytes(&self) -> u64 {
-        (self.out_bytes() + self.input_bytes() + self.in_flight as usize * 32) as u64
+        (self.out_bytes(self.mode == Mode::Header)
+            + self.input_bytes()
+            + self.in_flight as usize * 32) as u64
     }
 
     /// Bytes of the largest request.
-    pub(super) fn request_bytes_max(&self) -> usize {
-        Limits::new(self.dim, self.vectors.most).frame_bytes_max(self.mode)
+    pub(super) fn request_bytes_max(&self, ids: bool) -> usize {
+        let columns = WireColumns { id: ids, time: false };
+        let limits = Limits { columns, ..Limits::new(self.dim, self.vectors.most) };
+        limits.frame_bytes_max(self.mode)
     }
 
     /// Capacity of a connection for unsent bytes: at least one request.
-    pub(super) fn out_bytes(&self) -> usize {
-        let request_bytes = self.request_bytes_max();
+    pub(super) fn out_bytes(&self, ids: bool) -> usize {
+        let request_bytes = self.request_bytes_max(ids);
         request_bytes.max(OUT_BYTES.min(request_bytes.saturating_mul(self.in_flight as usize)))
     }
 
@@ -319,10 +334,7 @@ impl FromStr for VectorRange {
 }
 
 fn parse_mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "count" => Ok(Mode::Count),
-        "header1" => Ok(Mode::Header1),
-        "header" => Ok(Mode::Header),
-        _ => Err("header, header1 or count".to_string()),
-    }
+    let modes = [Mode::Header, Mode::Header1, Mode::Count];
+    let named = modes.into_iter().find(|mode| mode.label() == text);
+    named.ok_or_else(|| "header, header1 or count".to_string())
 }

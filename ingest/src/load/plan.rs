@@ -2,15 +2,20 @@
 //! threads share it.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::{ConnectionError, refusal_label};
 use super::options::{LoadOptions, VectorRange};
 use super::schedule::requests_before;
-use crate::client::ExpectedAnswer;
+use crate::client::{ClientConnection, ExpectedAnswer};
 use crate::stage::Score;
 use crate::vectors::VectorRows;
-use crate::wire::frames::{AnswerHead, Mode, RequestHead, Status, encode_request_head};
+use crate::wire::frames::{
+    AnswerHead, Hello, ID_BYTES, Mode, RequestHead, Status, encode_request_head,
+};
+
+/// How long a server is asked for its columns.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Shared by all threads and never changed, except for `failed`.
 #[derive(Debug)]
@@ -18,14 +23,19 @@ pub(super) struct LoadPlan {
     pub(super) options: LoadOptions,
     pub(super) rows: ExpectedRows,
     pub(super) start: Instant,
+    /// Whether the server stores an id for every vector, which requests then carry.
+    pub(super) ids: bool,
+    /// The same of a server that refused good vectors in count mode, where it can't say why.
+    asked: OnceLock<bool>,
     /// Set by the thread that fails, so that the others stop.
     pub(super) failed: OnceLock<()>,
 }
 
 impl LoadPlan {
     /// Starts the clock.
-    pub(super) fn new(options: LoadOptions, rows: ExpectedRows) -> LoadPlan {
-        LoadPlan { options, rows, start: Instant::now(), failed: OnceLock::new() }
+    pub(super) fn new(options: LoadOptions, rows: ExpectedRows, ids: bool) -> LoadPlan {
+        let (asked, failed) = (OnceLock::new(), OnceLock::new());
+        LoadPlan { options, rows, start: Instant::now(), ids, asked, failed }
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -33,16 +43,46 @@ impl LoadPlan {
     }
 
     pub(super) fn request_bytes(&self, vectors: u32) -> usize {
-        self.options.mode.header_bytes() + vectors as usize * self.options.dim as usize * 4
+        let id_bytes = if self.ids { ID_BYTES } else { 0 };
+        let row_bytes = self.options.dim as usize * 4 + id_bytes;
+        self.options.mode.header_bytes() + vectors as usize * row_bytes
     }
 
-    /// Appends request number `request` with `vectors` rows from `row` on. The rows are in wire
-    /// order, so this writes a header and copies.
-    pub(super) fn append_request(&self, request: u64, row: usize, vectors: u32, out: &mut Vec<u8>) {
+    /// Appends a request. The rows are in wire order, so this writes a header, the ids if there are
+    /// any, and copies.
+    pub(super) fn append_request(&self, next: &NextRequest, out: &mut Vec<u8>) {
         let (dim, scores) = (self.options.dim, self.options.verify);
-        let head = RequestHead { dim, vectors, sequence: request, ids: false, scores };
+        let NextRequest { sequence, row, vectors, .. } = *next;
+        let head = RequestHead { dim, vectors, sequence, ids: self.ids, scores };
         encode_request_head(self.options.mode, &head, out);
+        if self.ids {
+            for vector in 0..u64::from(vectors) {
+                out.extend_from_slice(&self.id(next, vector).to_le_bytes());
+            }
+        }
         self.rows.rows.append(row, vectors as usize, out);
+    }
+
+    /// The id of a vector of a request. A file's rows have their numbers in it. Generated vectors
+    /// are numbered over the whole run: those of the connections take turns, so that no number
+    /// comes twice, and the same options send the same ids.
+    fn id(&self, next: &NextRequest, vector: u64) -> u64 {
+        if self.options.file.is_some() {
+            return (next.row as u64 + vector) % self.rows.count() as u64;
+        }
+        let number = next.sent_vectors.wrapping_add(vector);
+        let connections = u64::from(self.options.connections);
+        number.wrapping_mul(connections).wrapping_add(next.connection.into())
+    }
+
+    /// Whether a refusal means that the server stores ids, and that the requests have none. Count
+    /// mode gives no reason, so the server is asked by a hello, once.
+    pub(super) fn lacks_ids(&self, request: &LoadRequest, status: Option<Status>) -> bool {
+        match status {
+            Some(status) => status == Status::IdsMissing,
+            None if !self.is_rejection(request, None) => false,
+            None => *self.asked.get_or_init(|| server_asks_for_ids(&self.options)),
+        }
     }
 
     /// The answer that `request`, the connection's request number `sequence`, must get. Header mode
@@ -110,6 +150,29 @@ impl LoadPlan {
         }
         Ok(u64::from(head.vectors))
     }
+}
+
+/// Whether the server refuses a hello because it announces no ids.
+fn server_asks_for_ids(options: &LoadOptions) -> bool {
+    let timeout = options.timeout.min(ASK_TIMEOUT);
+    let Ok(mut asking) = ClientConnection::open(&options.to, Mode::Header, 0, timeout) else {
+        return false;
+    };
+    let greeted = asking.greet(&Hello { dim: options.dim, ids: false }, timeout, || false);
+    greeted.is_err_and(|error| error.asks_for_ids())
+}
+
+/// What a connection sends next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NextRequest {
+    pub(super) connection: u32,
+    /// Its number on the connection.
+    pub(super) sequence: u64,
+    /// Index of its first row.
+    pub(super) row: usize,
+    pub(super) vectors: u32,
+    /// Vectors of the connection before it.
+    pub(super) sent_vectors: u64,
 }
 
 /// A request in flight.

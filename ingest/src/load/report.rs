@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::error::refusal_label;
 use super::options::LoadOptions;
 use crate::latency::Latency;
-use crate::wire::frames::{Mode, Status};
+use crate::wire::frames::Status;
 
 /// The longest latency that is distinguished: an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
@@ -96,7 +96,7 @@ impl LoadReport {
         let failures: Vec<String> = self.failures().iter().map(ToString::to_string).collect();
         json!({
             "to": options.to.to_string(),
-            "mode": mode_label(options),
+            "mode": options.mode.label(),
             "dim": options.dim,
             "vectors": options.vectors.to_string(),
             "connections": options.connections,
@@ -124,14 +124,6 @@ impl LoadReport {
     }
 }
 
-fn mode_label(options: &LoadOptions) -> &'static str {
-    match options.mode {
-        Mode::Count => "count",
-        Mode::Header1 => "header1",
-        Mode::Header => "header",
-    }
-}
-
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &self.options;
@@ -139,7 +131,7 @@ impl fmt::Display for LoadReport {
             f,
             "to {}: {} mode, {} x {} in flight, {} vectors of {} per request",
             options.to,
-            mode_label(options),
+            options.mode.label(),
             options.connections,
             options.in_flight,
             options.vectors,

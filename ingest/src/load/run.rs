@@ -30,7 +30,7 @@ const EVENTS_MAX: usize = 1024;
 pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
     options.check()?;
     let rows = match &options.file {
-        Some(path) => VectorRows::from_file(path, options.dim)
+        Some(path) => VectorRows::from_file(path, options.dim, options.convert)
             .map_err(|error| LoadError::File { path: path.clone(), error })?,
         None => VectorRows::generated(options.dim, options.seed),
     };
@@ -49,13 +49,11 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
         return Err(LoadError::Option { field: "dim", value, limit, fix: "pass their dimension" });
     }
     let rows = ExpectedRows::new(rows, options.score);
-    let mut connections = Vec::with_capacity(options.connections as usize);
-    for connection in 0..options.connections {
-        connections.push(open(options, connection)?);
-    }
+    let (connections, ids) = open_all(options)?;
+    options.check_bytes(ids)?;
     // The clock starts when the last connection is established, so that connecting isn't part of
     // any latency.
-    let plan = LoadPlan::new(options.clone(), rows);
+    let plan = LoadPlan::new(options.clone(), rows, ids);
     let mut groups: Vec<Vec<LoadConnection>> = (0..options.threads).map(|_| Vec::new()).collect();
     for (index, connection) in (0..).zip(connections) {
         groups[(index % options.threads) as usize]
@@ -65,14 +63,31 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
     Ok(LoadReport::new(options, &tally))
 }
 
+/// Opens all connections, and says whether the server stores ids: then it refuses the first hello,
+/// which announces none, and all others announce them.
+fn open_all(options: &LoadOptions) -> Result<(Vec<ClientConnection>, bool), LoadError> {
+    let (mut connections, mut ids) = (Vec::with_capacity(options.connections as usize), false);
+    for connection in 0..options.connections {
+        let opened = match open(options, connection, ids) {
+            Err(LoadError::Greet { error, .. }) if connection == 0 && error.asks_for_ids() => {
+                ids = true;
+                open(options, connection, ids)
+            }
+            opened => opened,
+        };
+        connections.push(opened?);
+    }
+    Ok((connections, ids))
+}
+
 /// Opens a connection. In header mode the server says what it takes, before a vector is sent.
-fn open(options: &LoadOptions, connection: u32) -> Result<ClientConnection, LoadError> {
+fn open(options: &LoadOptions, connection: u32, ids: bool) -> Result<ClientConnection, LoadError> {
     let to = || options.to.to_string();
     let mut opened =
         ClientConnection::open(&options.to, options.mode, options.input_bytes(), options.timeout)
             .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
     if options.mode == Mode::Header {
-        let hello = Hello { dim: options.dim, ids: false };
+        let hello = Hello { dim: options.dim, ids };
         let server = opened
             .greet(&hello, options.timeout, || false)
             .map_err(|error| LoadError::Greet { connection, to: to(), error })?;

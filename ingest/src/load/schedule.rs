@@ -42,13 +42,13 @@ pub(super) enum NextSend {
 }
 
 impl Schedule {
-    pub(super) fn new(options: &LoadOptions, connection: u32) -> Schedule {
+    pub(super) fn new(options: &LoadOptions, connection: u32, ids: bool) -> Schedule {
         let warmup_ns = options.warmup_effective().as_nanos() as u64;
         let connections = options.connections;
         Schedule {
             left: options.count.map(|count| share(count, connection, connections)),
             bytes_left: options.bytes_max.map(|bytes| bytes / u64::from(connections)),
-            request_bytes_max: options.request_bytes_max() as u64,
+            request_bytes_max: options.request_bytes_max(ids) as u64,
             end_ns: options
                 .duration_effective()
                 .map(|duration| warmup_ns + duration.as_nanos() as u64),

@@ -24,7 +24,7 @@ proptest! {
         let mut before = 0;
         for connection in 0..connections {
             prop_assert_eq!(requests_before(count, connection, connections), before);
-            let mut schedule = Schedule::new(&options, connection);
+            let mut schedule = Schedule::new(&options, connection, false);
             while schedule.next(u64::MAX) != NextSend::Over {
                 schedule.count_sent(516);
                 before += 1;
@@ -39,7 +39,7 @@ fn an_open_loop_keeps_its_intended_times() {
     let mut options = LoadOptions { connections: 2, rate: Some(1_000.0), ..options() };
     options.duration = Some(Duration::from_millis(10));
     options.warmup = Some(Duration::from_millis(4));
-    let mut schedule = Schedule::new(&options, 1);
+    let mut schedule = Schedule::new(&options, 1, false);
     // Connection 1 of 2 at 1000/s: 1 ms, 3 ms, 5 ms, ... 13 ms, until 14 ms.
     assert_eq!(schedule.next(0), NextSend::At(1_000_000));
     assert_eq!(schedule.next(1_000_000), NextSend::Now(1_000_000));
@@ -53,8 +53,11 @@ fn an_open_loop_keeps_its_intended_times() {
 
 #[test]
 fn a_closed_loop_sends_immediately_until_its_end() {
-    let schedule =
-        Schedule::new(&LoadOptions { duration: Some(Duration::from_secs(1)), ..options() }, 0);
+    let schedule = Schedule::new(
+        &LoadOptions { duration: Some(Duration::from_secs(1)), ..options() },
+        0,
+        false,
+    );
     assert_eq!(schedule.next(5), NextSend::Now(5));
     assert_eq!(
         schedule.next(1_999_999_999),
@@ -62,7 +65,7 @@ fn a_closed_loop_sends_immediately_until_its_end() {
         "a second of warm-up by default"
     );
     assert_eq!((schedule.next(2_000_000_000), schedule.missed()), (NextSend::Over, 0));
-    let counted = Schedule::new(&LoadOptions { count: Some(3), ..options() }, 3);
+    let counted = Schedule::new(&LoadOptions { count: Some(3), ..options() }, 3, false);
     assert_eq!(
         counted.next(0),
         NextSend::Over,
@@ -78,7 +81,7 @@ fn bytes_end_a_run_before_its_time() {
     let bounded =
         LoadOptions { vectors, connections: 3, bytes_max: Some(3 * (2 * 1028 + 100)), ..options() };
     bounded.check().unwrap();
-    let mut schedule = Schedule::new(&bounded, 2);
+    let mut schedule = Schedule::new(&bounded, 2, false);
     for bytes in [516, 516] {
         assert_eq!(schedule.next(0), NextSend::Now(0));
         schedule.count_sent(bytes);
@@ -87,7 +90,7 @@ fn bytes_end_a_run_before_its_time() {
     schedule.count_sent(516);
     assert_eq!(schedule.next(0), NextSend::Over, "608 bytes may not do for the next one");
     assert_eq!(
-        Schedule::new(&bounded, 0).next(11_000_000_000),
+        Schedule::new(&bounded, 0, false).next(11_000_000_000),
         NextSend::Over,
         "the default duration still holds"
     );

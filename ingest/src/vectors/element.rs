@@ -33,12 +33,11 @@ impl Element {
         }
     }
 
-    /// Little-endian components as little-endian f32. A NaN stays one, and so does an infinity.
-    ///
-    /// # Errors
-    /// The index of the first component that is finite and beyond the range of f32.
-    pub(super) fn to_f32(self, bytes: &[u8]) -> Result<Vec<u8>, usize> {
-        let mut out = Vec::with_capacity(bytes.len() / self.bytes() * 4);
+    /// Little-endian components as little-endian f32. A NaN stays one, and so does an infinity;
+    /// what is beyond the range of f32 becomes an infinity. The index of the first such one comes
+    /// too.
+    pub(super) fn to_f32(self, bytes: &[u8]) -> (Vec<u8>, Option<usize>) {
+        let (mut out, mut beyond) = (Vec::with_capacity(bytes.len() / self.bytes() * 4), None);
         match self {
             Element::F32 => out.extend_from_slice(bytes),
             Element::F64 => {
@@ -46,7 +45,7 @@ impl Element {
                     let wide = f64::from_le_bytes(*component);
                     let narrow = wide as f32;
                     if wide.is_finite() && narrow.is_infinite() {
-                        return Err(index);
+                        beyond.get_or_insert(index);
                     }
                     out.extend_from_slice(&narrow.to_le_bytes());
                 }
@@ -61,7 +60,7 @@ impl Element {
                 out.extend_from_slice(&f32::from(*component).to_le_bytes());
             }),
         }
-        Ok(out)
+        (out, beyond)
     }
 }
 
@@ -70,7 +69,8 @@ mod tests {
     use super::*;
 
     fn floats(element: Element, bytes: &[u8]) -> Vec<f32> {
-        let converted = element.to_f32(bytes).unwrap();
+        let (converted, beyond) = element.to_f32(bytes);
+        assert_eq!(beyond, None);
         converted.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 
@@ -90,8 +90,9 @@ mod tests {
 
     #[test]
     fn what_f32_cannot_hold_is_named() {
-        let doubles: Vec<u8> = [1.0, -1e39].iter().flat_map(|n: &f64| n.to_le_bytes()).collect();
-        assert_eq!(Element::F64.to_f32(&doubles), Err(1));
+        let doubles = [1.0, -1e39, 1e39].map(f64::to_le_bytes).concat();
+        let floats_of = [1.0, f32::NEG_INFINITY, f32::INFINITY].map(f32::to_le_bytes).concat();
+        assert_eq!(Element::F64.to_f32(&doubles), (floats_of, Some(1)));
         assert!(floats(Element::F64, &f64::NAN.to_le_bytes())[0].is_nan());
     }
 }

@@ -1,4 +1,4 @@
-//! Rows that no service accepts, because a component is NaN or infinite.
+//! Rows that no service accepts, because a component is NaN or infinite as f32.
 
 use std::fmt;
 

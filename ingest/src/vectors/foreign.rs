@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::image::has_ending;
+
 /// Bytes in which a text is looked for.
 const TEXT_BYTES: usize = 512;
 /// Where a tar archive has its magic.
@@ -85,8 +87,7 @@ impl ForeignFormat {
         if bytes.get(TAR_MAGIC_AT..).is_some_and(|after| after.starts_with(b"ustar")) {
             return Some(ForeignFormat::Tar);
         }
-        // The length of the header as a u64, then JSON.
-        if bytes.get(8..10) == Some(b"{\"") && bytes.get(4..8) == Some(&[0; 4]) {
+        if is_safetensors(bytes) {
             return Some(ForeignFormat::Safetensors);
         }
         // A protocol's number, and then an operation, which is a letter or a frame's mark.
@@ -97,8 +98,8 @@ impl ForeignFormat {
         }
         text(bytes).or_else(|| match name {
             _ if bytes.is_empty() => None,
-            _ if name.ends_with(".bvecs") => Some(ForeignFormat::Bvecs),
-            _ if name.ends_with(".ivecs") => Some(ForeignFormat::Ivecs),
+            _ if has_ending(name, ".bvecs") => Some(ForeignFormat::Bvecs),
+            _ if has_ending(name, ".ivecs") => Some(ForeignFormat::Ivecs),
             _ => None,
         })
     }
@@ -160,6 +161,18 @@ impl fmt::Display for ForeignFormat {
         let (what, fix) = self.advice();
         write!(f, "it is {what}; {fix}")
     }
+}
+
+/// Whether it begins with the length of a header as a u64, and then that header, which is JSON. The
+/// components of an `.fvecs` image may begin like that, but hardly go on as text.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, header)) = bytes.split_first_chunk() else { return false };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let start = &header[..length.min(TEXT_BYTES).min(header.len())];
+    let is_json = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=0x7e | 0x80..);
+    bytes.get(4..8) == Some(&[0; 4])
+        && (start.starts_with(b"{\"") || start == b"{}")
+        && start.iter().all(is_json)
 }
 
 /// The kind of a text, by how it begins.
@@ -243,6 +256,19 @@ mod tests {
         for other in [&b""[..], b"\x89PNG\r\n", b"a note", b"\x80\x04\0\0\0\0\0\0"] {
             assert_eq!(ForeignFormat::of(other, "object"), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn rows_that_begin_as_a_header_are_rows() {
+        let mut image = 4_u32.to_le_bytes().to_vec();
+        image.extend(0_f32.to_le_bytes());
+        image.extend(*b"{\"\x80\x3f");
+        image.extend(0.5_f32.to_le_bytes().repeat(2));
+        assert_eq!(ForeignFormat::of(&image, "a.fvecs"), None);
+        assert_eq!(
+            ForeignFormat::of(b"\x02\0\0\0\0\0\0\0{}", "a"),
+            Some(ForeignFormat::Safetensors)
+        );
     }
 
     /// An `.fvecs` image has no magic number: its first bytes are the dimension.

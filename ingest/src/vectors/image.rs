@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::arrow::{self, ArrowError};
+use super::arrow::{self, ArrowError, ArrowRows, WantedColumns};
 use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
 use super::foreign::ForeignFormat;
 use super::fvecs::{self, FvecsError};
+use super::ids::{ImageIds, NoIds, NumbersBeyond, RowIds};
 use super::npy::{self, NpyError};
 use crate::wire::frames::{Limits, LimitsError};
 
@@ -32,12 +33,18 @@ impl ImageFormat {
         }
         match ForeignFormat::of(bytes, name) {
             Some(format) => Err(FormatError::Foreign(format)),
-            None if name.ends_with(".arrows") => Ok(ImageFormat::ArrowStream),
-            None if name.ends_with(".fvecs") => Ok(ImageFormat::Fvecs),
+            None if has_ending(name, ".arrows") => Ok(ImageFormat::ArrowStream),
+            None if has_ending(name, ".fvecs") => Ok(ImageFormat::Fvecs),
             None if bytes.is_empty() => Err(FormatError::Empty),
             None => Err(FormatError::Unknown),
         }
     }
+}
+
+/// Whether the name has this ending, in capitals or not.
+pub(super) fn has_ending(name: &str, ending: &str) -> bool {
+    let start = name.len().checked_sub(ending.len());
+    start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// Errors of an image.
@@ -74,16 +81,60 @@ pub enum FormatError {
         /// Number of the row, counted from 0.
         row: u64,
     },
+    /// A column of a format that has none.
+    #[error("{format} has no columns, and so none named {column:?}: leave --column out for it")]
+    NoColumns {
+        /// The format.
+        format: &'static str,
+        /// The column that was asked for.
+        column: String,
+    },
+    /// Rows without ids, where ids are needed.
+    #[error("{0}")]
+    NoIds(NoIds),
+    /// Numbers of rows that don't fit ids.
+    #[error("{0}")]
+    Numbers(NumbersBeyond),
 }
 
 /// How an image is read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ImageOptions<'o> {
     /// The Arrow column of the vectors. Without it: the one named `vector`, else the only
     /// fixed-size list of f32, else the only list of f32.
     pub column: Option<&'o str>,
-    /// Convert components of f64, f16, int8 and uint8 to f32. Without it they are refused.
+    /// Convert components of f64, f16, int8 and uint8 to f32, and ids of other integers than
+    /// uint64. Without it they are refused.
     pub convert: bool,
+    /// Where the ids of the rows come from.
+    pub ids: RowIds<'o>,
+    /// The most bytes that a record batch of Arrow takes, also once it is unpacked.
+    pub batch_bytes_max: u64,
+}
+
+impl Default for ImageOptions<'_> {
+    /// The usual column, without conversion, without ids, and batches of any size.
+    fn default() -> Self {
+        ImageOptions { column: None, convert: false, ids: RowIds::None, batch_bytes_max: u64::MAX }
+    }
+}
+
+impl<'o> ImageOptions<'o> {
+    /// The columns of Arrow.
+    pub(crate) fn columns(&self) -> WantedColumns<'o> {
+        let ImageOptions { column: vectors, convert, ids, .. } = *self;
+        WantedColumns { vectors, ids, convert }
+    }
+}
+
+impl ImageOptions<'_> {
+    /// Refuses a column where there can be none.
+    pub(super) fn check_bare_rows(&self, format: &'static str) -> Result<(), FormatError> {
+        match self.column {
+            Some(column) => Err(FormatError::NoColumns { format, column: column.to_owned() }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Vectors of one dimension in an image. Rows are borrowed from it, unless they were unpacked or
@@ -94,6 +145,9 @@ pub struct VectorImage<'a> {
     /// Number of the first row, in the image that these rows are a piece of.
     first_row: u64,
     ranges: Vec<RowRange<'a>>,
+    ids: ImageIds<'a>,
+    /// The first row with a component that became infinite, because f32 can't hold it.
+    beyond_f32: Option<u64>,
 }
 
 /// Rows that follow each other without a gap: little-endian f32.
@@ -127,55 +181,86 @@ impl<'a> VectorImage<'a> {
     ) -> Result<VectorImage<'a>, FormatError> {
         match format {
             ImageFormat::Npy => {
+                options.check_bare_rows(".npy")?;
                 let array = npy::parse(bytes, options.convert)?;
                 let dim = u32::try_from(array.dim).unwrap_or(u32::MAX);
-                VectorImage::packed(dim, array.element, vec![Cow::Borrowed(array.components)], 0)
+                let components = vec![Cow::Borrowed(array.components)];
+                VectorImage::packed(dim, array.element, components, 0)
+                    .with_ids(options.ids.of_bare_rows(".npy").map_err(FormatError::NoIds)?)
             }
             ImageFormat::Fvecs => {
+                options.check_bare_rows(".fvecs")?;
                 let dim = fvecs::parse(bytes)?;
-                Ok(VectorImage::of_fvecs(dim, bytes, 0))
+                VectorImage::of_fvecs(dim, bytes, 0)
+                    .with_ids(options.ids.of_bare_rows(".fvecs").map_err(FormatError::NoIds)?)
             }
             ImageFormat::ArrowFile | ImageFormat::ArrowStream => {
-                let read =
-                    if format == ImageFormat::ArrowFile { arrow::file } else { arrow::stream };
-                let rows = read(bytes, options.column, options.convert)?;
-                VectorImage::packed(
-                    rows.dim.ok_or(FormatError::Empty)?,
-                    rows.element,
-                    rows.batches,
-                    0,
-                )
+                let is_file = format == ImageFormat::ArrowFile;
+                let rows =
+                    arrow::rows(bytes, is_file, options.batch_bytes_max, &options.columns())?;
+                VectorImage::of_arrow(rows, 0, options)
             }
         }
+    }
+
+    /// Rows of Arrow batches, the first of which has this number.
+    pub(super) fn of_arrow(
+        rows: ArrowRows<'a>,
+        first_row: u64,
+        options: &ImageOptions<'_>,
+    ) -> Result<VectorImage<'a>, FormatError> {
+        let dim = rows.dim.ok_or(FormatError::Empty)?;
+        let ids = match (rows.ids, options.ids) {
+            (Some(column), _) => ImageIds::Column(column),
+            (None, RowIds::NumbersFrom(first)) => ImageIds::NumbersFrom(first),
+            (None, _) => ImageIds::None,
+        };
+        VectorImage::packed(dim, rows.element, rows.batches, first_row).with_ids(ids)
     }
 
     /// Rows of an `.fvecs` image, whose dimensions have been checked.
     pub(super) fn of_fvecs(dim: u32, bytes: &'a [u8], first_row: u64) -> VectorImage<'a> {
         let all = RowRange { bytes: Cow::Borrowed(bytes), skip_bytes: fvecs::DIM_BYTES };
-        VectorImage { dim, first_row, ranges: vec![all] }
+        VectorImage { dim, first_row, ranges: vec![all], ids: ImageIds::None, beyond_f32: None }
     }
 
-    /// Rows without bytes between them, converted if their components aren't f32.
+    /// Rows without bytes between them, converted if their components aren't f32. Rows with a
+    /// component that f32 can't hold aren't finite then.
     pub(super) fn packed(
         dim: u32,
         element: Element,
         pieces: Vec<Cow<'a, [u8]>>,
         first_row: u64,
-    ) -> Result<VectorImage<'a>, FormatError> {
+    ) -> VectorImage<'a> {
         let row_bytes = (dim as usize).saturating_mul(element.bytes());
         let (mut ranges, mut row) = (Vec::with_capacity(pieces.len()), first_row);
+        let mut beyond_f32 = None;
         for bytes in pieces {
             let rows = bytes.len().checked_div(row_bytes).unwrap_or(0) as u64;
             let bytes = match element {
                 Element::F32 => bytes,
-                other => Cow::Owned(other.to_f32(&bytes).map_err(|component| {
-                    FormatError::Range { row: row + component as u64 / u64::from(dim.max(1)) }
-                })?),
+                other => {
+                    let (floats, beyond) = other.to_f32(&bytes);
+                    let row_of = |component| row + component as u64 / u64::from(dim.max(1));
+                    beyond_f32 = beyond_f32.or(beyond.map(row_of));
+                    Cow::Owned(floats)
+                }
             };
             ranges.push(RowRange { bytes, skip_bytes: 0 });
             row += rows;
         }
-        Ok(VectorImage { dim, first_row, ranges })
+        VectorImage { dim, first_row, ranges, ids: ImageIds::None, beyond_f32 }
+    }
+
+    /// The same rows with ids.
+    pub(super) fn with_ids(self, ids: ImageIds<'a>) -> Result<VectorImage<'a>, FormatError> {
+        ids.check(self.first_row.saturating_add(self.rows())).map_err(FormatError::Numbers)?;
+        Ok(VectorImage { ids, ..self })
+    }
+
+    /// Whether the rows have ids.
+    pub fn has_ids(&self) -> bool {
+        !matches!(self.ids, ImageIds::None)
     }
 
     /// Refuses vectors that requests of up to `max_vectors` can't carry.
@@ -184,6 +269,14 @@ impl<'a> VectorImage<'a> {
     /// [`FormatError::Limits`].
     pub fn check_limits(&self, max_vectors: u32) -> Result<(), FormatError> {
         Limits::new(self.dim, max_vectors).check().map_err(FormatError::Limits)
+    }
+
+    /// Refuses rows with a component that the conversion can't carry over.
+    ///
+    /// # Errors
+    /// [`FormatError::Range`].
+    pub fn check_range(&self) -> Result<(), FormatError> {
+        self.beyond_f32.map_or(Ok(()), |row| Err(FormatError::Range { row }))
     }
 
     /// Components per row.
@@ -270,6 +363,24 @@ impl<'a> RowCursor<'a> {
     fn skip_empty_ranges(&mut self) {
         while self.row == self.image.rows_of(&self.image.ranges[self.range]) {
             (self.range, self.row) = (self.range + 1, 0);
+        }
+    }
+
+    /// Appends the ids of the next `count` rows to `out`, as requests carry them: nothing if the
+    /// rows have none. The cursor stays.
+    ///
+    /// # Panics
+    /// If fewer rows are left.
+    pub fn append_ids(&self, count: u64, out: &mut Vec<u8>) {
+        assert!(count <= self.left, "{count} rows of {}", self.left);
+        let (mut ahead, mut count) = (self.clone(), count as usize);
+        while count > 0 {
+            ahead.skip_empty_ranges();
+            let (range, row) = (ahead.range, ahead.row);
+            let rows = count.min(self.image.rows_of(&self.image.ranges[range]) - row);
+            self.image.ids.append(range, row, ahead.number, rows, out);
+            (ahead.row, ahead.number, count) =
+                (row + rows, ahead.number + rows as u64, count - rows);
         }
     }
 

@@ -14,7 +14,7 @@
 //!
 //! It promises: the first bytes of an image decide its format (its name does for `.fvecs`, which
 //! has no magic number); a damaged image is an error and never a panic; rows come in the image's
-//! order.
+//! order, each with its own id if ids are read.
 //!
 //! Rows whose components aren't all finite are found by [`RowCursor::next_run`], because a service
 //! refuses every request that holds one. Components of other types than f32 are converted on
@@ -26,6 +26,7 @@ mod element;
 mod finite;
 mod foreign;
 mod fvecs;
+mod ids;
 mod image;
 mod npy;
 #[cfg(feature = "objects")]
@@ -36,12 +37,15 @@ mod rows;
 mod tests;
 
 pub use arrow::ArrowError;
+#[cfg(feature = "objects")]
+pub(crate) use arrow::{ArrowStep, ArrowWalk};
 pub use finite::RefusedRows;
 pub use foreign::ForeignFormat;
 pub use fvecs::FvecsError;
+pub use ids::{NoIds, NumbersBeyond, RowIds};
 pub use image::{FormatError, ImageOptions, RowCursor, VectorImage};
 pub use npy::NpyError;
 #[cfg(feature = "objects")]
-pub(crate) use pieces::{ImageStart, PieceLayout};
+pub(crate) use pieces::{ImageStart, PieceLayout, batch_image};
 pub(crate) use rows::Draw;
 pub use rows::{FILE_BYTES_MAX, FileError, VectorRows};

@@ -23,7 +23,7 @@ pub enum NpyError {
     Type(String),
     /// A type that is sent only if a conversion was asked for.
     #[error(
-        "its type is {0}, only '<f4' is read; save array.astype('<f4'), or let `slipring get --convert` do it"
+        "its type is {0}, only '<f4' is read; save array.astype('<f4'), or let --convert do it"
     )]
     Convertible(String),
     /// Fortran order.

@@ -1,10 +1,12 @@
 //! Images that are read piece by piece, in order: `.npy` and `.fvecs`, whose rows follow each other
-//! from the header to the end.
+//! from the header to the end, and Arrow, whose messages do.
 
 use std::borrow::Cow;
 
+use super::arrow::{self, ArrowWalk};
 use super::element::Element;
 use super::fvecs::{self, FvecsError};
+use super::ids::RowIds;
 use super::image::{FormatError, ImageFormat, ImageOptions, VectorImage};
 use super::npy::{self, NpyError};
 use crate::wire::frames::Limits;
@@ -17,10 +19,10 @@ const HEADER_BYTES_MAX: usize = 1 << 20;
 pub(crate) enum ImageStart {
     /// Nothing yet: more bytes are needed.
     Unknown,
-    /// That it is read as a whole.
-    Whole,
     /// Where its rows are.
     Rows(PieceLayout),
+    /// That it is read message by message.
+    Arrow(ArrowWalk),
 }
 
 /// Where the rows of an image are.
@@ -33,6 +35,19 @@ pub(crate) struct PieceLayout {
     pub(crate) rows: u64,
     element: Element,
     is_fvecs: bool,
+}
+
+/// The rows of a record batch that `walk` has found in these bytes.
+pub(crate) fn batch_image<'a>(
+    walk: &ArrowWalk,
+    bytes: &'a [u8],
+    options: &ImageOptions<'_>,
+    max_vectors: u32,
+) -> Result<VectorImage<'a>, FormatError> {
+    let rows = arrow::batch_rows(walk, bytes, &options.columns())?;
+    let image = VectorImage::of_arrow(rows, walk.rows_passed(), options)?;
+    image.check_limits(max_vectors)?;
+    Ok(image)
 }
 
 impl PieceLayout {
@@ -59,10 +74,15 @@ impl PieceLayout {
                 Err(error) => return Err(error.into()),
             },
             ImageFormat::Fvecs => {
+                options.check_bare_rows(".fvecs")?;
                 let (dim, rows) = fvecs::layout(start, image_bytes)?;
                 Self { dim, header_bytes: 0, rows, element: Element::F32, is_fvecs: true }
             }
-            ImageFormat::ArrowFile | ImageFormat::ArrowStream => return Ok(ImageStart::Whole),
+            format @ (ImageFormat::ArrowFile | ImageFormat::ArrowStream) => {
+                let is_file = format == ImageFormat::ArrowFile;
+                let walk = ArrowWalk::new(is_file, image_bytes, options.batch_bytes_max);
+                return Ok(ImageStart::Arrow(walk));
+            }
         };
         Limits::new(layout.dim, max_vectors).check().map_err(FormatError::Limits)?;
         Ok(ImageStart::Rows(layout))
@@ -74,6 +94,7 @@ impl PieceLayout {
         header_bytes: usize,
         options: &ImageOptions<'_>,
     ) -> Result<PieceLayout, FormatError> {
+        options.check_bare_rows(".npy")?;
         let head = npy::parse_head(&start[..header_bytes], options.convert)?;
         head.check_bytes(image_bytes - header_bytes as u64, |_| false)?;
         let dim = u32::try_from(head.dim).unwrap_or(u32::MAX);
@@ -92,17 +113,18 @@ impl PieceLayout {
         &self,
         first_row: u64,
         bytes: &'a [u8],
+        ids: RowIds<'_>,
     ) -> Result<VectorImage<'a>, FormatError> {
+        let format = if self.is_fvecs { ".fvecs" } else { ".npy" };
+        let ids = ids.of_bare_rows(format).map_err(FormatError::NoIds)?;
+        ids.check(self.rows).map_err(FormatError::Numbers)?;
         if !self.is_fvecs {
-            return VectorImage::packed(
-                self.dim,
-                self.element,
-                vec![Cow::Borrowed(bytes)],
-                first_row,
-            );
+            let components = vec![Cow::Borrowed(bytes)];
+            return VectorImage::packed(self.dim, self.element, components, first_row)
+                .with_ids(ids);
         }
         match fvecs::parse_rows(bytes, self.dim) {
-            Ok(()) => Ok(VectorImage::of_fvecs(self.dim, bytes, first_row)),
+            Ok(()) => VectorImage::of_fvecs(self.dim, bytes, first_row).with_ids(ids),
             Err((row, found)) => {
                 Err(FvecsError::Row { row: first_row + row, found, dim: self.dim }.into())
             }

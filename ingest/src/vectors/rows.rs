@@ -68,8 +68,9 @@ impl VectorRows {
         VectorRows { dim, bytes }
     }
 
-    /// Rows of a `.npy` or `.fvecs` file.
-    pub fn from_file(path: &Path, dim: u32) -> Result<VectorRows, FileError> {
+    /// Rows of a `.npy` or `.fvecs` file. Components of other types than f32 are refused, unless
+    /// `convert` is set.
+    pub fn from_file(path: &Path, dim: u32, convert: bool) -> Result<VectorRows, FileError> {
         let file = File::open(path).map_err(FileError::Read)?;
         let metadata = file.metadata().map_err(FileError::Read)?;
         if !metadata.is_file() {
@@ -83,7 +84,7 @@ impl VectorRows {
         }
         match ImageFormat::of(&bytes, &path.to_string_lossy()) {
             Ok(format @ (ImageFormat::Npy | ImageFormat::Fvecs)) => {
-                VectorRows::from_image(format, &bytes, dim)
+                VectorRows::from_image(format, &bytes, dim, convert)
             }
             Ok(_) | Err(FormatError::Unknown) => Err(FileError::UnknownFormat),
             Err(error) => Err(error.into()),
@@ -95,16 +96,23 @@ impl VectorRows {
         if !bytes.starts_with(npy::MAGIC) {
             return Err(FileError::UnknownFormat);
         }
-        VectorRows::from_image(ImageFormat::Npy, bytes, dim)
+        VectorRows::from_image(ImageFormat::Npy, bytes, dim, false)
     }
 
     /// Rows of an `.fvecs` image in memory: each row is its dimension (u32) and its components.
     pub fn from_fvecs(bytes: &[u8], dim: u32) -> Result<VectorRows, FileError> {
-        VectorRows::from_image(ImageFormat::Fvecs, bytes, dim)
+        VectorRows::from_image(ImageFormat::Fvecs, bytes, dim, false)
     }
 
-    fn from_image(format: ImageFormat, bytes: &[u8], dim: u32) -> Result<VectorRows, FileError> {
-        let image = VectorImage::parse_as(format, bytes, &ImageOptions::default())?;
+    fn from_image(
+        format: ImageFormat,
+        bytes: &[u8],
+        dim: u32,
+        convert: bool,
+    ) -> Result<VectorRows, FileError> {
+        let options = ImageOptions { convert, ..ImageOptions::default() };
+        let image = VectorImage::parse_as(format, bytes, &options)?;
+        image.check_range()?;
         if image.dim() != dim {
             return Err(FileError::Dimension { found: image.dim(), dim });
         }

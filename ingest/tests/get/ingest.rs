@@ -73,6 +73,25 @@ fn rows_keep_their_order_in_frames_of_any_size() {
     }
 }
 
+#[test]
+fn a_column_is_asked_for_where_there_are_columns() {
+    let rows: Vec<f32> = (0..10).flat_map(|id| vector(5, id)).collect();
+    let server = Server::start([
+        ("a.npy", Conduct::Right, npy(&rows, 5)),
+        ("a.fvecs", Conduct::Right, fvecs(&rows, 5)),
+        ("array", Conduct::Right, npy(&rows, 5)),
+    ]);
+    let mut service = Service::start(5, "");
+    let to = service.target().to_string();
+    for path in ["a.npy", "a.fvecs", "array"] {
+        let words = [&*server.url(path), "--ingest", &to, "--json", "--column", "embedding"];
+        let ended = run(&words).assert_code(1);
+        assert!(ended.stderr.contains("none named \"embedding\""), "{ended:?}");
+        assert_eq!(ended.line(path)["vectors_sent"].as_u64().unwrap_or(0), 0);
+    }
+    service.stop();
+}
+
 /// Rows and a header that cross the bounds of parts, which are 1 KiB here.
 #[test]
 fn rows_that_cross_parts_arrive_whole_and_in_order() {
@@ -84,13 +103,15 @@ fn rows_that_cross_parts_arrive_whole_and_in_order() {
     let server = Server::start([
         ("a.npy", Conduct::Right, npy(&rows, 5)),
         ("a.fvecs", Conduct::Right, fvecs(&rows, 5)),
+        ("A.FVECS", Conduct::Right, fvecs(&rows, 5)),
         ("wide.npy", Conduct::Right, npy_f64(&wide, 5)),
         ("nan.npy", Conduct::Right, npy(&nan, 5)),
-        // Under a name of rows, but read as a whole.
+        // Its first bytes go before its name.
         ("arrow.npy", Conduct::Right, arrow_file(&rows, 5)),
     ]);
-    for ranges in [&["--part-size", "1KiB"][..], &["--no-ranges"]] {
-        for path in ["a.npy", "a.fvecs", "wide.npy", "nan.npy", "arrow.npy"] {
+    // A part may have any size.
+    for ranges in [&["--part-size", "1025"][..], &["--no-ranges"]] {
+        for path in ["a.npy", "a.fvecs", "A.FVECS", "wide.npy", "nan.npy", "arrow.npy"] {
             let mut service = Service::start(5, "");
             let (to, url) = (service.target().to_string(), server.url(path));
             let words = [&*url, "--ingest", &to, "--json", "--convert", "--max-vectors", "64"];
@@ -103,8 +124,7 @@ fn rows_that_cross_parts_arrive_whole_and_in_order() {
             assert_eq!(line["vectors_refused"], left_out, "{line}");
             assert!(!refused || ended.stderr.contains(": rows 700, 1900;"), "{ended:?}");
             let buffers = &line["part_buffers"];
-            assert_eq!(buffers.is_null(), path == "arrow.npy", "{line}");
-            assert!(buffers.is_null() || buffers["high_water"].as_u64() <= Some(3), "{line}");
+            assert!(buffers["high_water"].as_u64() <= Some(3), "{line}");
             service.stop();
             let expected: Vec<u32> =
                 (0..2003).filter(|id| !refused || ![700, 1900].contains(id)).collect();
@@ -145,6 +165,8 @@ fn damage_is_known_before_the_first_row_if_the_size_shows_it() {
         assert!(ended.stderr.contains(said), "{said}: {ended:?}");
         let sent = ended.line(path)["vectors_sent"].as_u64().unwrap();
         assert_eq!(sent > 0, path == "other.fvecs", "{path}: {sent} sent");
+        let before = format!("; rows 0 to {} were sent before", sent.saturating_sub(1));
+        assert_eq!(ended.stderr.contains(&before), sent > 0, "{path}: {ended:?}");
     }
     service.stop();
 }
@@ -212,22 +234,33 @@ fn other_types_and_streams_in_a_row_arrive() {
     let rows: Vec<f32> = (0..30).flat_map(|id| vector(4, id)).collect();
     let wide: Vec<f64> = rows[..40].iter().copied().map(f64::from).collect();
     let streams = [arrow_stream(&rows[40..80], 4), arrow_stream(&rows[80..], 4)].concat();
-    let out_of_range = npy_f64(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1e40], 4);
+    let mut out_of_range: Vec<f64> = (30..60).flat_map(|id| vector(4, id)).map(f64::from).collect();
+    (out_of_range[4 * 3 + 1], out_of_range[4 * 29 + 2]) = (1e40, -1e40);
     let server = Server::start([
         ("wide.npy", Conduct::Right, npy_f64(&wide, 4)),
         ("two.arrows", Conduct::Right, streams),
-        ("huge.npy", Conduct::Right, out_of_range),
+        ("huge.npy", Conduct::Right, npy_f64(&out_of_range, 4)),
     ]);
     let to = service.target().to_string();
     let urls = ["wide.npy", "two.arrows", "huge.npy"].map(|path| server.url(path));
     let words = [&*urls[0], &urls[1], "--ingest", &to, "--convert", "--json", "--concurrency", "4"];
     let ended = run(&words).assert_code(0);
     assert_eq!(ended.line("two.arrows")["vectors_answered"], 20);
-    let ended = run(&[&*urls[2], "--ingest", &to, "--convert", "--json"]).assert_code(1);
-    assert!(ended.stderr.contains("row 1 holds a component beyond the range"), "{ended:?}");
-    assert_eq!(ended.line("huge.npy")["vectors_sent"], 0);
+    // What f32 can't hold is left out and named, in whichever part it is.
+    for parts in [&["--no-ranges"][..], &["--part-size", "1024"]] {
+        let words = [&[&*urls[2], "--ingest", &to, "--convert", "--json"], parts].concat();
+        let ended = run(&words).assert_code(1);
+        assert!(ended.stderr.contains("infinite as f32: rows 3, 29; the others"), "{ended:?}");
+        let line = ended.line("huge.npy");
+        assert_eq!((&line["vectors_answered"], &line["vectors_refused"]), (&28.into(), &2.into()));
+    }
     service.stop();
-    assert_eq!(data::ids(&service.data(), 4), (0..30).collect::<Vec<u32>>());
+    let sent = (30..60).filter(|id| ![33, 59].contains(id));
+    let mut all: Vec<u32> = (0..30).chain(sent.clone()).chain(sent).collect();
+    all.sort_unstable();
+    let mut found = data::ids(&service.data(), 4);
+    found.sort_unstable();
+    assert_eq!(found, all);
 }
 
 /// A name or a text of a server can't forge lines, nor control a terminal.
@@ -322,10 +355,12 @@ fn what_no_service_takes_says_what_to_do() {
             parts.iter().all(|part| ended.stderr.contains(part)) && ended.stderr.contains(&url),
             "{ended:?}"
         );
-        assert_eq!(ended.line(path)["vectors_answered"], 0, "{ended:?}");
+        // What is behind the rows is known after them.
+        let sent = if path == "streams.arrows" { 100 } else { 0 };
+        assert_eq!(ended.line(path)["vectors_answered"], sent, "{ended:?}");
     }
     service.stop();
-    assert!(data::ids(&service.data(), 4).is_empty());
+    assert_eq!(data::ids(&service.data(), 4), (0..100).collect::<Vec<u32>>());
 }
 
 /// Frames of the object: one vector each.

@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arrow;
 mod files;
+mod ids;
 mod ingest;
 mod large;
 mod tools;

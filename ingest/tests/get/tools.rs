@@ -257,13 +257,17 @@ pub fn arrow_stream(components: &[f32], dim: usize) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+/// A column of vectors.
+pub fn lists(rows: &[f32], dim: usize) -> ArrayRef {
+    let item = Arc::new(Field::new("item", DataType::Float32, false));
+    let values = Arc::new(Float32Array::from(rows.to_vec()));
+    Arc::new(FixedSizeListArray::new(item, dim as i32, values, None))
+}
+
 fn batches(components: &[f32], dim: usize) -> Vec<RecordBatch> {
     let batch = |rows: &[f32]| {
-        let item = Arc::new(Field::new("item", DataType::Float32, false));
         let labels: ArrayRef = Arc::new(StringArray::from(vec!["a label"; rows.len() / dim]));
-        let values = Arc::new(Float32Array::from(rows.to_vec()));
-        let vectors: ArrayRef = Arc::new(FixedSizeListArray::new(item, dim as i32, values, None));
-        RecordBatch::try_from_iter([("label", labels), ("embedding", vectors)]).unwrap()
+        RecordBatch::try_from_iter([("label", labels), ("embedding", lists(rows, dim))]).unwrap()
     };
     components.chunks(500 * dim).map(batch).collect()
 }

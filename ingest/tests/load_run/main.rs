@@ -1,6 +1,11 @@
 //! `slipring load` against servers on real sockets. Correct servers give exact totals; with a wrong
 //! one it fails, and names the request.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod convert;
+mod ids;
 mod server;
 mod verdict;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use slipring_ingest::sink::for_each_batch;
+use slipring_ingest::sink::{for_each_batch, for_each_rows};
 
 /// A tmpfs of a few MiB. It is removed from the file tree as soon as it is mounted, and is reached
 /// through an open folder from then on, so that the kernel frees it when this process ends, in
@@ -79,6 +79,19 @@ pub fn rows(data: &Path, dim: usize) -> BTreeMap<u32, Vec<Vec<f32>>> {
 #[track_caller]
 pub fn ids(data: &Path, dim: usize) -> Vec<u32> {
     rows(data, dim).remove(&0).unwrap_or_default().iter().map(|row| row[0] as u32).collect()
+}
+
+/// The rows of all lanes with their ids, lane by lane in sequence order.
+#[track_caller]
+pub fn rows_with_ids(data: &Path, dim: usize) -> Vec<(u64, Vec<f32>)> {
+    let mut all = Vec::new();
+    let read = for_each_rows(data, |_, rows| {
+        assert_eq!(rows.ids.len() * dim, rows.values.len());
+        let vectors = rows.values.chunks(dim).map(<[f32]>::to_vec);
+        all.extend(rows.ids.iter().copied().zip(vectors));
+    });
+    read.unwrap_or_else(|error| panic!("{}: {error}", data.display()));
+    all
 }
 
 /// The complete segments of a lane: the bytes of each, by name.

@@ -120,6 +120,7 @@ fn what_is_not_sent_is_refused() {
         ("s3://b/k?X-Amz-Signature=secret", "`?X-Amz-Signature=***`", "%3F"),
         ("s3://b/a#?", "`#?`", "%23"),
         ("http://h/a#b", "`#b`", "%23"),
+        ("http://h/a#token=secret", "`#token=***`", "%23"),
         ("file:///tmp/a#b", "`#b`", "%23"),
     ] {
         let refused = Address::parse(url).map(|_| ()).unwrap_err().to_string();
@@ -127,6 +128,17 @@ fn what_is_not_sent_is_refused() {
     }
     assert!(key("s3://b/%ff").unwrap_err().contains("UTF-8"));
     assert!(key("ftp://h/a").is_err() && key("s3://b\n/a").is_err() && key("http:///a").is_err());
+}
+
+#[test]
+fn a_url_without_its_slashes_is_no_file() {
+    for url in ["http:/h/a", "https:h/a", "s3//b/k", "file:/tmp/a", "me:pw@h/a", "HTTP:/me:pw@h"] {
+        let refused = Address::parse(url).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("without ://") && !refused.contains("pw"), "{url}: {refused}");
+    }
+    for path in ["./http:/h/a", "./me:pw@h", "http/a", "s3", "10:00/a@b"] {
+        assert!(matches!(Address::parse(path), Ok(Address::File(_))), "{path}");
+    }
 }
 
 #[test]

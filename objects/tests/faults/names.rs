@@ -12,14 +12,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::harness::{in_time, name};
 use super::web_server::{WebServer, answer};
 
-const BODY: &[u8] = b"the object";
+pub const BODY: &[u8] = b"the object";
 
-fn stores(settings: &[(&str, String)]) -> Stores {
+pub fn stores(settings: &[(&str, String)]) -> Stores {
     Stores::new(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
 }
 
 /// Settings of S3 with signatures.
-fn s3(server: &WebServer) -> Stores {
+pub fn s3(server: &WebServer) -> Stores {
     stores(&[
         ("aws_endpoint", format!("http://{}", server.address)),
         ("aws_allow_http", "true".to_owned()),
@@ -30,7 +30,7 @@ fn s3(server: &WebServer) -> Stores {
 }
 
 /// What the download of this URL comes to, with few and fast retries.
-async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
+pub async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
     let options = RangeOptions {
         backoff_first: Duration::from_millis(1),
         backoff_max: Duration::from_millis(2),
@@ -41,7 +41,7 @@ async fn get(stores: &Stores, url: &str) -> Result<Download, DownloadError> {
     in_time(engine.get(&*store, &path), url).await
 }
 
-async fn failed(stores: &Stores, url: &str) -> DownloadError {
+pub async fn failed(stores: &Stores, url: &str) -> DownloadError {
     get(stores, url).await.map(|download| download.stats).expect_err(url)
 }
 
@@ -149,11 +149,16 @@ async fn no_secret_is_in_an_error() {
             answer("302 On", &["location: /loop?sig=hidden"], b"")
         }
         target if target.starts_with("/bad") => b"garbage hidden\r\n\r\n".to_vec(),
+        target if target.starts_with("/b/repeated") || target.starts_with("/repeated") => {
+            answer("401 No", &[], head.as_bytes())
+        }
         target => answer(target.get(1..4).unwrap_or("404"), &[], b"https://u:hidden@h/?sig=hidden"),
     })
     .await;
+    let error = failed(&s3(&server), "s3://b/repeated").await.to_string();
+    assert!(error.contains("GET /b/repeated") && !error.contains("Signature="), "{error}");
     let stores = Stores::default();
-    for path in ["403", "404", "401", "400", "500", "429", "loop", "bad", "200"] {
+    for path in ["403", "404", "401", "400", "500", "429", "loop", "bad", "200", "repeated"] {
         let url = format!(
             "http://me:hidden@{}/{path}?X-Amz-Signature=hidden&token=hidden",
             server.address
@@ -229,6 +234,17 @@ async fn a_redirect_in_a_circle_ends_without_retries() {
     let error = failed(&Stores::default(), &format!("http://{}/a", server.address)).await;
     assert_eq!((name(&error.cause).as_str(), error.retries), ("Redirect", 0), "{error}");
     assert_eq!(server.seen().len(), 11, "ten redirects");
+    // An address that isn't http's is no address that has to be allowed.
+    let server =
+        WebServer::start(|_| answer("302 On", &["location: ftp://127.0.0.1/x"], b"")).await;
+    for (stores, url) in [
+        (Stores::default(), format!("http://{}/a", server.address)),
+        (s3(&server), "s3://bucket/a".to_owned()),
+    ] {
+        let error = failed(&stores, &url).await;
+        assert_eq!((name(&error.cause).as_str(), error.retries), ("Redirect", 0), "{error}");
+        assert!(error.to_string().contains("another scheme"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -291,7 +307,8 @@ async fn without_credentials_it_ends_soon_and_says_what_to_set() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let none = WebServer::start(|_| answer("404 None", &[], b"")).await;
-    for service in [silent.local_addr().unwrap(), gone, none.address] {
+    let refuses = WebServer::start(|_| answer("403 No", &[], b"")).await;
+    for service in [silent.local_addr().unwrap(), gone, none.address, refuses.address] {
         let stores = stores(&[("aws_metadata_endpoint", format!("http://{service}"))]);
         for url in ["s3://bucket/key", "s3://bucket/a//b"] {
             let started = Instant::now();
@@ -328,4 +345,103 @@ async fn servers_that_disagree_are_named_with_the_way_out() {
     let (store, path) = stores.open(&url).unwrap();
     let got = RangeEngine::new(&whole).unwrap().get(&*store, &path).await.unwrap();
     assert_eq!((got.bytes.len(), path), (4 << 20, Path::from("a")));
+}
+
+#[tokio::test]
+async fn headers_that_are_not_ascii_are_left_out() {
+    let headers = [
+        "content-disposition: attachment; filename=\"é日.bin\"",
+        "content-type: text/plain; name=é",
+        "content-language: é",
+        "cache-control: é",
+        "x-amz-meta-name: é",
+        "last-modified: é",
+        "server: é",
+    ];
+    let server = WebServer::start(move |head| {
+        let etag = if head.contains("/etag") { "etag: \"é\"" } else { "etag: \"e\"" };
+        let mut headers = headers.to_vec();
+        headers.push(etag);
+        if head.to_ascii_lowercase().contains("\r\nrange:") {
+            headers.push("content-range: bytes 0-9/10");
+            return answer("206 Part", &headers, BODY);
+        }
+        answer("200 OK", &headers, BODY)
+    })
+    .await;
+    for (stores, url) in [
+        (Stores::default(), format!("http://{}/a", server.address)),
+        (Stores::default(), format!("http://{}/etag", server.address)),
+        (s3(&server), "s3://bucket/a".to_owned()),
+        (s3(&server), "s3://bucket/etag".to_owned()),
+    ] {
+        let object = get(&stores, &url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(&object.bytes[..], BODY, "{url}");
+    }
+}
+
+/// The connection stays open behind the text, so who reads on waits.
+#[tokio::test]
+async fn a_refusal_is_its_status_whatever_its_text_is() {
+    let endless = b"x".repeat(1 << 20);
+    let server = WebServer::start(move |head| {
+        let status = head.split(['/', ' ']).find(|part| part.starts_with('4')).unwrap_or("404");
+        let status = format!("{status} No");
+        match head {
+            _ if head.contains("/latin") => answer(&status, &[], b"nicht gefunden: \xe9\xfc"),
+            _ if head.contains("/gzip") => {
+                answer(&status, &["content-encoding: gzip"], b"\x1f\x8b\x08\0\xff")
+            }
+            _ => {
+                let mut text = answer(&status, &[], &endless);
+                let length = format!("content-length: {}", endless.len());
+                let at = text.windows(length.len()).position(|part| part == length.as_bytes());
+                let at = at.expect("it has a length") + "content-length: ".len();
+                text.splice(at..at + 7, *b"9999999");
+                text
+            }
+        }
+    })
+    .await;
+    let s3 = s3(&server);
+    for kind in ["latin", "gzip", "long"] {
+        for status in [400, 401, 403, 404] {
+            for url in [
+                format!("http://{}/{kind}/{status}", server.address),
+                format!("s3://bucket/{kind}/{status}"),
+            ] {
+                let error = failed(&s3, &url).await;
+                let is_right = match status {
+                    404 => matches!(error.cause, Cause::NotFound(_)),
+                    401 => matches!(error.cause, Cause::Unauthenticated(_)),
+                    403 => matches!(error.cause, Cause::Denied(_)),
+                    _ => error.to_string().contains("400"),
+                };
+                assert!(is_right && error.retries == 0, "{url}: {error:?}");
+            }
+        }
+    }
+}
+
+/// Crate object_store panics where it can't make a request of what a file of credentials holds.
+#[tokio::test]
+async fn a_client_that_panics_is_an_error_of_its_object() {
+    let server = WebServer::start(whole_or_part).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "hidden\n").unwrap();
+    let address = format!("http://{}", server.address);
+    let pod = stores(&[
+        ("aws_endpoint", address.clone()),
+        ("aws_allow_http", "true".to_owned()),
+        ("aws_container_credentials_full_uri", address.clone()),
+        ("aws_container_authorization_token_file", token.display().to_string()),
+    ]);
+    let error = failed(&pod, "s3://bucket/key").await;
+    assert!(matches!(error.cause, Cause::Panicked { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("check endpoint and credentials") && !text.contains("hidden"), "{text}");
+    // The engine and the others go on.
+    let object = get(&Stores::default(), &format!("{address}/a")).await.unwrap();
+    assert_eq!(&object.bytes[..], BODY);
 }

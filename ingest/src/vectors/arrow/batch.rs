@@ -1,34 +1,21 @@
-//! The rows of a column in one record batch.
+//! A record batch: what it says of its fields, and its buffers.
 //!
-//! ```text
-//!  fixed-size list   validity │ validity of the items │ items
-//!  list              validity │ offsets │ validity of the items │ items
-//! ```
 //! A buffer is borrowed from the image, or unpacked if the batch is compressed. Packed buffers
 //! begin with the length of what was packed, or with -1 if they were left as they are. That length
-//! is believed up to [`EXPANSION_MAX`] bytes per packed byte.
+//! is believed up to the caller's bound of memory, or without one up to [`EXPANSION_MAX`] bytes per
+//! packed byte.
 
 use std::borrow::Cow;
 
-use arrow_ipc::{CompressionType, RecordBatch};
+use arrow_ipc::{CompressionType, FieldNode, RecordBatch};
 
-use super::column::{ListKind, VectorColumn};
 use super::error::ArrowError;
 
-/// The most bytes that a packed byte becomes. LZ4 can't do more; vectors become 1 to 4.
+/// The most bytes that a packed byte becomes. LZ4 can't do more, and vectors become 1 to 4; but
+/// zeros become thousands with ZSTD.
 const EXPANSION_MAX: usize = 256;
 /// Bytes of the length before a packed buffer.
 const PREFIX_BYTES: usize = 8;
-
-/// The rows found so far.
-#[derive(Clone, Debug)]
-pub(super) struct FoundRows<'a> {
-    /// Known once there is a row; for fixed-size lists from the schema.
-    pub(super) dim: Option<u32>,
-    /// Components per batch.
-    pub(super) batches: Vec<Cow<'a, [u8]>>,
-    rows: u64,
-}
 
 /// A record batch and its body.
 #[derive(Clone, Debug)]
@@ -36,131 +23,31 @@ pub(super) struct BatchBody<'a> {
     pub(super) head: RecordBatch<'a>,
     pub(super) body: &'a [u8],
     /// Position of its message in the image.
-    pub(super) at: usize,
-}
-
-impl<'a> FoundRows<'a> {
-    /// No rows of this column.
-    pub(super) fn new(column: &VectorColumn) -> FoundRows<'a> {
-        FoundRows { dim: column.list.fixed_dim(), batches: Vec::new(), rows: 0 }
-    }
-
-    /// Adds the rows of a batch.
-    pub(super) fn add(
-        &mut self,
-        column: &VectorColumn,
-        batch: &BatchBody<'a>,
-    ) -> Result<(), ArrowError> {
-        let rows = u64::try_from(batch.head.length())
-            .map_err(|_| batch.damaged("its length is negative"))?;
-        let nodes = batch.head.nodes().ok_or_else(|| batch.damaged("it has no columns"))?;
-        let node = |index: usize| (index < nodes.len()).then(|| nodes.get(index));
-        let first = column.first_node();
-        let (Some(lists), Some(items)) = (node(first), node(first + 1)) else {
-            return Err(batch.damaged("its columns aren't those of the schema"));
-        };
-        let wrong = || batch.damaged("its columns aren't those of the schema");
-        if u64::try_from(lists.length()) != Ok(rows) {
-            return Err(wrong());
-        }
-        let item_count = u64::try_from(items.length()).map_err(|_| wrong())?;
-        let buffers = column.first_buffer(&batch.head);
-        if lists.null_count() != 0
-            && let Some(row) = batch.first_null(buffers, 0..rows)?
-        {
-            return Err(self.null(column, row));
-        }
-        // The items of these rows, and the buffer of the items' validity.
-        let (span, validity) = match column.list {
-            ListKind::Fixed(dim) => {
-                let span = rows
-                    .checked_mul(u64::from(dim))
-                    .ok_or_else(|| batch.damaged("its length is beyond all memory"))?;
-                if span != item_count {
-                    return Err(wrong());
-                }
-                self.dim = Some(dim);
-                (0..span, buffers.saturating_add(1))
-            }
-            ListKind::Offsets32 | ListKind::Offsets64 => {
-                let span = self.list_span(column, batch, buffers.saturating_add(1), rows)?;
-                if span.end > item_count {
-                    return Err(wrong());
-                }
-                (span, buffers.saturating_add(2))
-            }
-        };
-        if items.null_count() != 0
-            && let Some(item) = batch.first_null(validity, span.clone())?
-        {
-            let dim = u64::from(self.dim.unwrap_or(1).max(1));
-            return Err(self.null(column, (item - span.start) / dim));
-        }
-        let bytes = |items: u64| usize::try_from(items).ok()?.checked_mul(column.element.bytes());
-        let (Some(start), Some(end)) = (bytes(span.start), bytes(span.end)) else {
-            return Err(batch.damaged("its length is beyond all memory"));
-        };
-        self.batches.push(cut(batch.buffer(validity.saturating_add(1), end)?, start));
-        self.rows += rows;
-        Ok(())
-    }
-
-    fn null(&self, column: &VectorColumn, row: u64) -> ArrowError {
-        ArrowError::Nulls { column: column.name.clone(), row: self.rows + row }
-    }
-
-    /// The items of a batch's lists, all of which must have one length.
-    fn list_span(
-        &mut self,
-        column: &VectorColumn,
-        batch: &BatchBody<'a>,
-        buffer: usize,
-        rows: u64,
-    ) -> Result<std::ops::Range<u64>, ArrowError> {
-        if rows == 0 {
-            return Ok(0..0);
-        }
-        let wide = column.list == ListKind::Offsets64;
-        let offset_bytes = if wide { 8 } else { 4 };
-        let needed = usize::try_from(rows)
-            .ok()
-            .and_then(|rows| rows.checked_add(1)?.checked_mul(offset_bytes))
-            .ok_or_else(|| batch.damaged("its length is beyond all memory"))?;
-        let bytes = batch.buffer(buffer, needed)?;
-        let mut offsets = bytes.chunks_exact(offset_bytes).map(|bytes| {
-            let mut number = [0; 8];
-            number[..bytes.len()].copy_from_slice(bytes);
-            u64::from_le_bytes(number)
-        });
-        let first = offsets.next().unwrap_or_default();
-        let mut last = first;
-        for (row, offset) in offsets.enumerate() {
-            let found = offset
-                .checked_sub(last)
-                .filter(|_| offset <= i64::MAX as u64)
-                .ok_or_else(|| batch.damaged("its offsets go back"))?;
-            let dim = match self.dim {
-                Some(dim) => dim,
-                None => *self.dim.insert(u32::try_from(found).unwrap_or(u32::MAX)),
-            };
-            if found != u64::from(dim) {
-                let row = self.rows + row as u64;
-                return Err(ArrowError::Lengths { column: column.name.clone(), row, found, dim });
-            }
-            last = offset;
-        }
-        Ok(first..last)
-    }
+    pub(super) at: u64,
+    /// The most bytes that are unpacked; `usize::MAX` if the caller gives no bound.
+    pub(super) bytes_max: usize,
 }
 
 impl<'a> BatchBody<'a> {
-    fn damaged(&self, why: &str) -> ArrowError {
-        ArrowError::Damaged { at: self.at as u64, why: why.to_owned() }
+    /// Rows of the batch.
+    pub(super) fn rows(&self) -> Result<u64, ArrowError> {
+        u64::try_from(self.head.length()).map_err(|_| self.damaged("its length is negative"))
+    }
+
+    /// What the batch says of a field.
+    pub(super) fn node(&self, index: usize) -> Result<FieldNode, ArrowError> {
+        let nodes = self.head.nodes().filter(|nodes| index < nodes.len());
+        let nodes = nodes.ok_or_else(|| self.damaged("its columns aren't those of the schema"))?;
+        Ok(*nodes.get(index))
+    }
+
+    pub(super) fn damaged(&self, why: &str) -> ArrowError {
+        ArrowError::Damaged { at: self.at, why: why.to_owned() }
     }
 
     /// The first position in `span` whose bit isn't set in a buffer of validity. Without the
     /// buffer, although there are nulls, it is the first of all.
-    fn first_null(
+    pub(super) fn first_null(
         &self,
         buffer: usize,
         span: std::ops::Range<u64>,
@@ -172,7 +59,7 @@ impl<'a> BatchBody<'a> {
     }
 
     /// The first `needed` bytes of a buffer.
-    fn buffer(&self, index: usize, needed: usize) -> Result<Cow<'a, [u8]>, ArrowError> {
+    pub(super) fn buffer(&self, index: usize, needed: usize) -> Result<Cow<'a, [u8]>, ArrowError> {
         if needed == 0 {
             return Ok(Cow::Borrowed(&[]));
         }
@@ -200,7 +87,7 @@ impl<'a> BatchBody<'a> {
         needed: usize,
     ) -> Result<Cow<'a, [u8]>, ArrowError> {
         let name = codec.variant_name().unwrap_or("an unknown codec");
-        let failed = |why: String| ArrowError::Unpack { at: self.at as u64, codec: name, why };
+        let failed = |why: String| ArrowError::Unpack { at: self.at, codec: name, why };
         let (length, packed) = stored
             .split_first_chunk::<PREFIX_BYTES>()
             .ok_or_else(|| failed("a buffer has no length before it".to_owned()))?;
@@ -214,12 +101,16 @@ impl<'a> BatchBody<'a> {
         let Some(length) = length else {
             return Err(failed(format!("a buffer of less than {needed} bytes")));
         };
-        if length > most {
+        if self.bytes_max == usize::MAX && length > most {
             return Err(failed(format!(
                 "{} bytes would become {length}, {most} at most are believed; write it without \
                  compression",
                 packed.len()
             )));
+        }
+        if length > self.bytes_max {
+            let (bytes, most) = (length as u64, self.bytes_max as u64);
+            return Err(ArrowError::TooLarge { at: self.at, bytes, most });
         }
         let mut bytes = unpack(codec, packed, length).map_err(|why| match why {
             Some(error) => failed(error.to_string()),
@@ -258,15 +149,4 @@ fn unpack(
 #[cfg(not(feature = "objects"))]
 fn unpack(_: CompressionType, _: &[u8], _: usize) -> Result<Vec<u8>, Option<std::io::Error>> {
     Err(None)
-}
-
-/// The bytes from `start` on.
-fn cut(bytes: Cow<'_, [u8]>, start: usize) -> Cow<'_, [u8]> {
-    match bytes {
-        Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(start..).unwrap_or_default()),
-        Cow::Owned(mut bytes) => {
-            bytes.drain(..start.min(bytes.len()));
-            Cow::Owned(bytes)
-        }
-    }
 }

@@ -22,6 +22,8 @@ pub(super) struct VectorColumn {
     pub(super) element: Element,
     /// Nodes and buffers of all columns before it.
     before: BatchPosition,
+    /// Those of all columns; None if one behind it has an unknown type.
+    all: Option<BatchPosition>,
 }
 
 /// The kinds of lists.
@@ -55,7 +57,7 @@ impl ListKind {
 
 /// A position in the lists of a record batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct BatchPosition {
+pub(super) struct BatchPosition {
     nodes: usize,
     buffers: usize,
     /// Columns of views, each of which has as many further buffers as the batch says.
@@ -79,9 +81,13 @@ impl VectorColumn {
         for field in schema.fields().into_iter().flatten() {
             let name = field.name().unwrap_or_default();
             match (list(&field), before) {
-                (Some((list, element)), Some(before)) => {
-                    found.push(VectorColumn { name: name.to_owned(), list, element, before })
-                }
+                (Some((list, element)), Some(before)) => found.push(VectorColumn {
+                    name: name.to_owned(),
+                    list,
+                    element,
+                    before,
+                    all: None,
+                }),
                 (Some(_), None) => {
                     others.push(format!("{name} (after a column of an unknown type)"))
                 }
@@ -100,7 +106,8 @@ impl VectorColumn {
             Some(at) => at,
             None => VectorColumn::only(&found, wanted, &others)?,
         };
-        let column = found.swap_remove(at);
+        let mut column = found.swap_remove(at);
+        column.all = before;
         if column.element != Element::F32 && !convert {
             let (kind, element) = (column.list.name(), column.element.name());
             return Err(ArrowError::Convertible { column: column.name, kind, element });
@@ -145,25 +152,48 @@ impl VectorColumn {
         Err(ArrowError::NoVectors { others: listed(others) })
     }
 
+    /// Whether a batch has exactly the nodes and buffers of the schema's columns. If it hasn't,
+    /// those of this column may be another's.
+    pub(super) fn fits(&self, batch: &RecordBatch<'_>) -> bool {
+        let Some(all) = self.all else { return true };
+        all.nodes == batch.nodes().map_or(0, |nodes| nodes.len())
+            && all.views == batch.variadicBufferCounts().map_or(0, |counts| counts.len())
+            && all.buffer(batch) == batch.buffers().map_or(0, |buffers| buffers.len())
+    }
+
     /// Index of the column's first node; that of its items follows.
     pub(super) fn first_node(&self) -> usize {
-        self.before.nodes
+        self.before.node()
     }
 
     /// Index of the column's first buffer in this batch.
     pub(super) fn first_buffer(&self, batch: &RecordBatch<'_>) -> usize {
-        let counts = batch.variadicBufferCounts();
-        let views = counts.iter().flat_map(|counts| counts.iter()).take(self.before.views);
-        let extra = views
-            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
-            .fold(0, usize::saturating_add);
-        self.before.buffers.saturating_add(extra)
+        self.before.buffer(batch)
     }
 }
 
 impl BatchPosition {
+    /// Index of the next column's first node.
+    pub(super) fn node(self) -> usize {
+        self.nodes
+    }
+
+    /// Index of the next column's first buffer in this batch.
+    pub(super) fn buffer(self, batch: &RecordBatch<'_>) -> usize {
+        let counts = batch.variadicBufferCounts();
+        let views = counts.iter().flat_map(|counts| counts.iter()).take(self.views);
+        let extra = views
+            .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
+            .fold(0, usize::saturating_add);
+        self.buffers.saturating_add(extra)
+    }
+
     /// The position after a field and its children; None if the field's type is unknown.
-    fn after(mut self, field: &Field<'_>, version: MetadataVersion) -> Option<BatchPosition> {
+    pub(super) fn after(
+        mut self,
+        field: &Field<'_>,
+        version: MetadataVersion,
+    ) -> Option<BatchPosition> {
         if !(Type::ENUM_MIN + 1..=Type::ENUM_MAX).contains(&field.type_type().0) {
             return None;
         }
@@ -173,8 +203,11 @@ impl BatchPosition {
             self.buffers += 2;
             return Some(self);
         }
+        // Before version 5 all types but null had a buffer of validity.
+        let validity_of_v4 = usize::from(version < MetadataVersion::V5);
         self.buffers += match field.type_type() {
-            Type::Null | Type::RunEndEncoded => 0,
+            Type::Null => 0,
+            Type::RunEndEncoded => validity_of_v4,
             Type::Struct_ | Type::FixedSizeList => 1,
             Type::Binary
             | Type::Utf8
@@ -185,7 +218,7 @@ impl BatchPosition {
             Type::Union => {
                 let dense =
                     field.type_as_union().is_some_and(|union| union.mode() == UnionMode::Dense);
-                1 + usize::from(dense) + usize::from(version < MetadataVersion::V5)
+                1 + usize::from(dense) + validity_of_v4
             }
             // Numbers, lists, maps, and the first two buffers of views.
             _ => 2,
@@ -230,7 +263,7 @@ fn element(item: &Field<'_>) -> Option<Element> {
     }
 }
 
-fn described(field: &Field<'_>) -> String {
+pub(super) fn described(field: &Field<'_>) -> String {
     let name = |field: &Field<'_>| field.type_type().variant_name().unwrap_or("unknown");
     let items = field.children().filter(|children| children.len() == 1);
     let items = items.map(|children| format!(" of {}", name(&children.get(0))));

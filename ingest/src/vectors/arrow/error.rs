@@ -62,13 +62,25 @@ pub enum ArrowError {
         /// How many they are.
         bytes: u64,
     },
-    /// A footer that names the same bytes twice.
-    #[error("the batches of its footer overlap: {batches} bytes of batches in {bytes} bytes")]
-    Overlap {
-        /// Bytes of all batches.
-        batches: u64,
-        /// Length of the image.
+    /// A footer that says something else than the messages before it.
+    #[error("the footer at byte {at} isn't this file's: {what}; write the file again")]
+    OtherFooter {
+        /// Where it begins.
+        at: u64,
+        /// The difference.
+        what: &'static str,
+    },
+    /// A message that can't be held as a whole, or rows that can't be once they are unpacked.
+    #[error(
+        "the batch at byte {at} takes {bytes} bytes, at most {most} are held in memory: write smaller batches, with pyarrow by max_chunksize, or raise --batch-max"
+    )]
+    TooLarge {
+        /// Where it begins.
+        at: u64,
+        /// Bytes that it takes.
         bytes: u64,
+        /// The limit.
+        most: u64,
     },
     /// Written by an Arrow before 0.8, or newer than this build knows.
     #[error("metadata of version V{}, V4 and V5 are read; write it again with an Arrow that writes V5", i32::from(*.0) + 1)]
@@ -158,7 +170,45 @@ pub enum ArrowError {
         /// The cause.
         why: String,
     },
-    /// A vector or a component is null.
+    /// No column of ids.
+    #[error(
+        "an id is needed for every vector, and no column is named {name}: name the column of the ids with --id-column, or say --number-rows-from 0 to take the numbers of the rows; columns: {others}"
+    )]
+    NoIds {
+        /// The name that was looked for.
+        name: String,
+        /// Names and types of the columns.
+        others: String,
+    },
+    /// A column of ids that aren't integers.
+    #[error(
+        "column {name} can't be ids, which are uint64: it is {found}; name another with --id-column, or say --number-rows-from 0"
+    )]
+    IdType {
+        /// Name of the column.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A column of integers that are taken as ids only if a conversion was asked for.
+    #[error("column {name} is {found}, and ids are uint64; cast it, or let --convert do it")]
+    IdConvertible {
+        /// Name of the column.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// An integer that is no id.
+    #[error("column {column}: row {row} has the id {id}, and no id is negative")]
+    IdNegative {
+        /// Name of the column.
+        column: String,
+        /// Number of the row, counted from 0.
+        row: u64,
+        /// The integer.
+        id: i64,
+    },
+    /// A vector, a component or an id is null.
     #[error("column {column} holds a null in row {row}; drop or fill such rows")]
     Nulls {
         /// Name of the column.

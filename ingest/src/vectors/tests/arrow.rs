@@ -8,9 +8,9 @@ use arrow_ipc::writer::IpcWriteOptions;
 
 use super::*;
 
-const CODECS: [CompressionType; 2] = [CompressionType::LZ4_FRAME, CompressionType::ZSTD];
+pub(super) const CODECS: [CompressionType; 2] = [CompressionType::LZ4_FRAME, CompressionType::ZSTD];
 
-fn packed(batches: &[RecordBatch], codec: CompressionType) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn packed(batches: &[RecordBatch], codec: CompressionType) -> (Vec<u8>, Vec<u8>) {
     let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
     let schema = batches[0].schema();
     let mut stream =
@@ -149,6 +149,61 @@ fn files_that_follow_each_other_are_refused() {
     assert_eq!(rows(writer.into_inner().unwrap(), "a", None), Ok((2, Vec::new())));
 }
 
+/// Where the footer of a file begins.
+fn footer_at(file: &[u8]) -> usize {
+    let (before, tail) = file.split_last_chunk::<10>().unwrap();
+    before.len() - u32::from_le_bytes(tail[..4].try_into().unwrap()) as usize
+}
+
+#[test]
+fn the_footer_must_be_that_of_the_messages() {
+    let part = |name, components: &[f32]| batch(vec![(name, lists(components.to_vec(), 2))]);
+    let one = file(&[part("v", &[1.0, 2.0])]);
+    let two = file(&[part("v", &[1.0, 2.0]), part("v", &[3.0, 4.0])]);
+    let other = file(&[part("other", &[1.0, 2.0])]);
+    let with_footer_of = |messages: &[u8], footer: &[u8]| {
+        [&messages[..footer_at(messages)], &footer[footer_at(footer)..]].concat()
+    };
+    let all = Ok((2, wire(&[1.0, 2.0, 3.0, 4.0])));
+    assert_eq!(rows(with_footer_of(&two, &two), "a", None), all);
+    for (messages, footer, expected) in [
+        (&one, &two, "it lists other batches"),
+        (&two, &one, "it lists other batches"),
+        (&one, &other, "its schema is another one"),
+    ] {
+        let error = rows(with_footer_of(messages, footer), "a", None).unwrap_err();
+        let expected =
+            format!("the footer at byte {} isn't this file's: {expected}", { footer_at(messages) });
+        assert!(error.contains(&expected), "{error:?} should contain {expected:?}");
+    }
+    // Older writers left out the mark of the end, or padded before the footer.
+    let at = footer_at(&two);
+    assert_eq!(two[at - 8..at], [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    assert_eq!(rows([&two[..at - 8], &two[at..]].concat(), "a", None), all);
+    assert_eq!(rows([&two[..at], &[0; 24], &two[at..]].concat(), "a", None), all);
+    // Bytes that are neither.
+    let between = |bytes: &[u8]| rows([&two[..at], bytes, &two[at..]].concat(), "a", None);
+    let error = between(b"a note").unwrap_err();
+    assert!(error.contains(&format!("6 bytes from byte {at} on are neither")), "{error}");
+    let error = rows([&two[..at - 8], b"a note", &two[at..]].concat(), "a", None).unwrap_err();
+    assert!(error.contains(&format!("the message at byte {}", at - 8)), "{error}");
+}
+
+/// Rows of two dimensions in one image, whichever kind of list comes first.
+#[test]
+fn streams_of_other_dimensions_are_refused() {
+    let of_two = stream(&[batch(vec![("v", variable(&[row(&[1.0, 2.0]), row(&[3.0, 4.0])]))])]);
+    let fixed = |dim: i32| stream(&[batch(vec![("v", lists(vec![7.0; 6], dim))])]);
+    let expected = Ok((2, wire(&[1.0, 2.0, 3.0, 4.0, 7.0, 7.0, 7.0, 7.0, 7.0, 7.0])));
+    assert_eq!(rows([&of_two[..], &fixed(2)].concat(), "a", None), expected);
+    let error = rows([&of_two[..], &fixed(3)].concat(), "a", None).unwrap_err();
+    let at = of_two.len();
+    let expected = format!("at byte {at} has vectors of 3 components of f32, the one before it of");
+    assert!(error.contains(&expected), "{error}");
+    let error = rows([&fixed(3)[..], &of_two].concat(), "a", None).unwrap_err();
+    assert!(error.contains("row 2 has 2 components, the first row has 3"), "{error}");
+}
+
 #[test]
 fn the_column_is_chosen_by_name_then_by_type() {
     let one = || lists(vec![1.0, 2.0], 2);
@@ -199,7 +254,9 @@ fn components_of_arrow_are_converted_on_request() {
         (packed(&[small], CODECS[0]).1, packed(&[wide], CODECS[0]).1),
     ] {
         assert_eq!(converted(image), Ok((2, wire(&[1.0, -2.0, 3.0, -128.0]))));
-        let error = converted(out_of_range).unwrap_err();
+        let options = ImageOptions { convert: true, ..ImageOptions::default() };
+        let error = VectorImage::parse(&out_of_range, "a", &options).unwrap().check_range();
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("row 1 holds a component beyond"), "{error}");
     }
 }

@@ -20,6 +20,10 @@ use super::*;
 // Only builds with `get` unpack bodies.
 #[cfg(feature = "objects")]
 mod arrow;
+mod ids;
+mod layout;
+#[cfg(feature = "objects")]
+mod walk;
 
 /// A `.npy` image as numpy writes it: the header padded with spaces to 64 bytes, ending in a
 /// newline.
@@ -78,12 +82,12 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
 
 /// All rows as the wire carries them, appended three at a time.
 fn rows(bytes: Vec<u8>, name: &str, column: Option<&str>) -> Result<(u32, Vec<u8>), String> {
-    read(&bytes, name, &ImageOptions { column, convert: false })
+    read(&bytes, name, &ImageOptions { column, ..ImageOptions::default() })
 }
 
 /// The same with a conversion.
 fn converted(bytes: Vec<u8>) -> Result<(u32, Vec<u8>), String> {
-    read(&bytes, "a", &ImageOptions { column: None, convert: true })
+    read(&bytes, "a", &ImageOptions { convert: true, ..ImageOptions::default() })
 }
 
 fn read(bytes: &[u8], name: &str, options: &ImageOptions<'_>) -> Result<(u32, Vec<u8>), String> {
@@ -226,7 +230,7 @@ fn other_types_say_what_to_do() {
         (b"ARROW1".to_vec(), "no footer at its end"),
         (vec![0xff; 4], "may be cut off"),
         (vec![0xff; 64], "its length is -1"),
-        (npy("'<f8'", "(1, 1)", &[1.0, 2.0]), "slipring get --convert"),
+        (npy("'<f8'", "(1, 1)", &[1.0, 2.0]), "or let --convert do it"),
         (npy("'>f4'", "(1, 2)", &[1.0, 2.0]), "its type is '>f4'"),
         (npy("'<f4'", "(1, 1)", &[1.0, 2.0]), "4 bytes behind the 4 that the shape says"),
         (npy("'<f4'", "(2, 2)", &[1.0, 2.0]), "cut off"),
@@ -317,7 +321,11 @@ fn other_types_are_converted_on_request_only() {
     let error = converted(npy_of("'<i4'", "(1, 1)", &[1, 0, 0, 0])).unwrap_err();
     assert!(error.contains("its type is '<i4'") && !error.contains("--convert"), "{error}");
     let wide: Vec<u8> = [1.0_f64, 2.0, 3.0, 1e300].map(f64::to_le_bytes).concat();
-    let error = converted(npy_of("'<f8'", "(2, 2)", &wide)).unwrap_err();
+    let wide = npy_of("'<f8'", "(2, 2)", &wide);
+    assert_eq!(converted(wide.clone()), Ok((2, wire(&[1.0, 2.0, 3.0, f32::INFINITY]))));
+    let options = ImageOptions { convert: true, ..ImageOptions::default() };
+    let error = VectorImage::parse(&wide, "a", &options).unwrap().check_range().unwrap_err();
+    let error = error.to_string();
     assert!(error.contains("row 1 holds a component beyond the range of f32"), "{error}");
 }
 

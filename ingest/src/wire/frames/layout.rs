@@ -155,6 +155,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The name that options and reports have for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Mode::Count => "count",
+            Mode::Header1 => "header1",
+            Mode::Header => "header",
+        }
+    }
+
     /// Bytes of a request's header.
     pub const fn header_bytes(self) -> usize {
         match self {
