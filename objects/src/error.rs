@@ -222,12 +222,10 @@ impl fmt::Display for Cause {
                 write!(f, "not complete in {total_timeout:?}, the `total_timeout`")
             }
             Self::Cancelled => write!(f, "cancelled"),
-            Self::Budget { retry_budget, last } => {
-                write!(
-                    f,
-                    "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}"
-                )
-            }
+            Self::Budget { retry_budget, last } => write!(
+                f,
+                "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}"
+            ),
             Self::Buffer { object_bytes, cause: Some(cause) } => {
                 write!(f, "no buffer for {object_bytes} bytes: {cause}")
             }
