@@ -307,9 +307,9 @@ fn mend_date(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes an ETag that isn't ASCII as one that is: two differ if they did. It has the form of a weak
-/// one, so it is compared and never sent; and as its quotes are escaped too, no server has such a
-/// tag of its own.
+/// Writes an ETag that isn't ASCII as one that is: two differ if they did. It has the form of a
+/// weak one, so it is compared and never sent; and as its quotes are escaped too, no server has
+/// such a tag of its own.
 fn mend_tag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get("etag").filter(|tag| tag.to_str().is_err()) else { return };
     let text = format!("W/{}", percent_encode(tag.as_bytes(), NON_ALPHANUMERIC));

@@ -194,10 +194,6 @@ impl fmt::Display for Cause {
             Self::Status { status } => {
                 write!(f, "the server answered with status {status}{}", meaning(*status))
             }
-            Self::Packed => write!(
-                f,
-                "the server packs the body for the way (`Transfer-Encoding` other than `chunked`), which nobody asked for; turn that off there, or on the proxy between"
-            ),
             Self::RangeIgnored => write!(f, "the server doesn't serve ranges; turn `enabled` off"),
             Self::Denied(_)
             | Self::Unauthenticated(_)
@@ -208,6 +204,7 @@ impl fmt::Display for Cause {
             | Self::Tls(_)
             | Self::InsecureRedirect
             | Self::Redirect(_)
+            | Self::Packed
             | Self::Panicked { .. } => {
                 let (what, cause) = self.unreached();
                 f.write_str(&what)?;
@@ -225,12 +222,10 @@ impl fmt::Display for Cause {
                 write!(f, "not complete in {total_timeout:?}, the `total_timeout`")
             }
             Self::Cancelled => write!(f, "cancelled"),
-            Self::Budget { retry_budget, last } => {
-                write!(
-                    f,
-                    "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}"
-                )
-            }
+            Self::Budget { retry_budget, last } => write!(
+                f,
+                "no retry, the engine's `retry_budget` of {retry_budget} is spent; last: {last}"
+            ),
             Self::Buffer { object_bytes, cause: Some(cause) } => {
                 write!(f, "no buffer for {object_bytes} bytes: {cause}")
             }
@@ -281,6 +276,10 @@ impl Cause {
                 None,
             ),
             Self::Connection(cause) => ("the connection failed", Some(cause)),
+            Self::Packed => (
+                "the server packs the body for the way (`Transfer-Encoding` other than `chunked`), which nobody asked for; turn that off there, or on the proxy between",
+                None,
+            ),
             _ => ("", None),
         };
         (what.into(), cause)

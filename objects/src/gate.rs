@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time;
 
-use crate::retry::MOVED_BYTES;
+use crate::progress::MOVED_BYTES;
 
 /// Admits requests.
 ///

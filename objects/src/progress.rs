@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::retry::MOVED_BYTES;
+/// A request that received this many bytes before it ended is slow and not broken.
+pub(crate) const MOVED_BYTES: u64 = 64 << 10;
 
 tokio::task_local! {
     /// Bytes that the current request has brought before its answer.

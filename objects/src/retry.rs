@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use crate::error::Cause;
 use crate::options::RangeOptions;
-
-/// A request that received this many bytes before it ended is slow and not broken.
-pub(crate) const MOVED_BYTES: u64 = 64 << 10;
+use crate::progress::MOVED_BYTES;
 
 /// Retries that are left to the engine, for all of its downloads.
 #[derive(Debug)]

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::image::has_ending;
-
 /// Bytes in which a text is looked for.
 const TEXT_BYTES: usize = 512;
 /// Where a tar archive has its magic.
@@ -173,6 +171,12 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(4..8) == Some(&[0; 4])
         && (start.starts_with(b"{\"") || start == b"{}")
         && start.iter().all(is_json)
+}
+
+/// Whether the name has this ending, in capitals or not.
+pub(super) fn has_ending(name: &str, ending: &str) -> bool {
+    let start = name.len().checked_sub(ending.len());
+    start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// The kind of a text, by how it begins.

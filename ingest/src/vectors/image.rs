@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::arrow::{self, ArrowError, ArrowRows, WantedColumns};
 use super::element::Element;
 use super::finite::{RefusedRows, is_finite_row};
-use super::foreign::ForeignFormat;
+use super::foreign::{ForeignFormat, has_ending};
 use super::fvecs::{self, FvecsError};
 use super::ids::{ImageIds, NoIds, NumbersBeyond, RowIds};
 use super::npy::{self, NpyError};
@@ -39,12 +39,6 @@ impl ImageFormat {
             None => Err(FormatError::Unknown),
         }
     }
-}
-
-/// Whether the name has this ending, in capitals or not.
-pub(super) fn has_ending(name: &str, ending: &str) -> bool {
-    let start = name.len().checked_sub(ending.len());
-    start.and_then(|start| name.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// Errors of an image.
