@@ -84,6 +84,8 @@ pub enum Cause {
     Shifted {
         /// The range that arrived.
         got: Range<u64>,
+        /// Bytes of the whole object, as the answer says; `None` if it doesn't.
+        size: Option<u64>,
     },
     /// The server has too many requests: status 429 or 503.
     Throttled {
@@ -173,8 +175,10 @@ impl fmt::Display for Cause {
                 write!(f, "{got_bytes} of {expected_bytes} bytes arrived")
             }
             Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes arrived"),
-            Self::Shifted { got } => {
-                write!(f, "bytes {} to {} arrived instead", got.start, got.end)
+            Self::Shifted { got, size } => {
+                write!(f, "bytes {} to {}", got.start, got.end)?;
+                size.map_or(Ok(()), |size| write!(f, " of an object of {size}"))?;
+                write!(f, " arrived instead")
             }
             Self::Throttled { status, retry_after } => {
                 write!(f, "throttled (status {status}")?;
@@ -342,7 +346,9 @@ impl Cause {
         }
         match answer {
             Some(StoreAnswer::RangeIgnored) => Self::RangeIgnored,
-            Some(StoreAnswer::Shifted { start, end }) => Self::Shifted { got: start..end },
+            Some(StoreAnswer::Shifted { start, end, size }) => {
+                Self::Shifted { got: start..end, size }
+            }
             Some(StoreAnswer::Status { status: status @ (429 | 503), retry_after }) => {
                 Self::Throttled { status, retry_after }
             }

@@ -5,7 +5,7 @@
 //! order, closes the sending halves, and reads to the end ([`LoadReport`]).
 //!
 //! It promises: a report means that every request was answered exactly once, in order, with the
-//! right count, and with `--verify` the right scores; everything else is an error that names the
+//! right count, and with `--verify` the right scores and rows of its own; everything else is an error that names the
 //! connection and the request. Whether what the report says is good enough is another question,
 //! which [`LoadReport::failures`] answers. The same seed and options send the same requests on
 //! every connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
@@ -29,6 +29,7 @@
 
 mod connection;
 mod error;
+mod named_rows;
 mod options;
 mod plan;
 mod report;

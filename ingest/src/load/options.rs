@@ -179,7 +179,7 @@ impl LoadOptions {
         if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
             return refuse(
                 "rate",
-                rate,
+                format!("{rate:?}"),
                 "0.001 to 1000000000 requests per second",
                 "leave it out for full speed",
             );

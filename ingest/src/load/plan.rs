@@ -1,10 +1,11 @@
 //! The plan of a run: the rows to send, the answers to expect, and the start of the clock. All
 //! threads share it.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::error::{ConnectionError, refusal_label};
+use super::named_rows::NamedRows;
 use super::options::{LoadOptions, VectorRange};
 use super::schedule::requests_before;
 use crate::client::ExpectedAnswer;
@@ -12,7 +13,7 @@ use crate::stage::Score;
 use crate::vectors::VectorRows;
 use crate::wire::frames::{AnswerHead, Mode, RequestHead, Status, encode_request_head};
 
-/// Shared by all threads and never changed, except for `failed`.
+/// Shared by all threads and never changed, except for `failed` and `named`.
 #[derive(Debug)]
 pub(super) struct LoadPlan {
     pub(super) options: LoadOptions,
@@ -20,12 +21,15 @@ pub(super) struct LoadPlan {
     pub(super) start: Instant,
     /// Set by the thread that fails, so that the others stop.
     pub(super) failed: OnceLock<()>,
+    /// With `--verify`: the rows that were named.
+    named: Mutex<NamedRows>,
 }
 
 impl LoadPlan {
     /// Starts the clock.
     pub(super) fn new(options: LoadOptions, rows: ExpectedRows) -> LoadPlan {
-        LoadPlan { options, rows, start: Instant::now(), failed: OnceLock::new() }
+        let (failed, named) = (OnceLock::new(), Mutex::default());
+        LoadPlan { options, rows, start: Instant::now(), failed, named }
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -83,8 +87,8 @@ impl LoadPlan {
                 .all(|row| row.finite)
     }
 
-    /// With `--verify`: good vectors are accepted with the right scores, others are refused.
-    /// Returns the number of scores compared.
+    /// With `--verify`: good vectors are accepted with the right scores, others are refused, and no
+    /// row is named twice. Returns the number of scores compared.
     pub(super) fn check_scores(
         &self,
         request: &LoadRequest,
@@ -102,6 +106,7 @@ impl LoadPlan {
         if !rows().all(|row| row.finite) {
             return Err(ConnectionError::Accepted);
         }
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).add(head)?;
         for (vector, (row, bytes)) in rows().zip(scores.as_chunks::<4>().0).enumerate() {
             let got = f32::from_le_bytes(*bytes);
             if !row.accepts(got) {

@@ -27,6 +27,9 @@ use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
+/// The kernel's bounds of the time before a silent connection is probed.
+pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
+const KEEPALIVE_MOST: Duration = Duration::from_secs(32_767);
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
@@ -93,6 +96,7 @@ impl ServePlan {
             within("--connections-per-peer", most, u32::MAX)?;
         }
         check_memory(options, &limits)?;
+        check_keepalive(options.keepalive)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -350,6 +354,18 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
         return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
     }
     Ok(())
+}
+
+/// Zero, or whole seconds that the kernel accepts.
+fn check_keepalive(keepalive: Duration) -> Result<(), ServeError> {
+    let seconds = KEEPALIVE_LEAST..=KEEPALIVE_MOST;
+    if keepalive.is_zero() || seconds.contains(&keepalive) {
+        return Ok(());
+    }
+    Err(ServeError::Option(format!(
+        "--keepalive is {keepalive:?}: it must be from {KEEPALIVE_LEAST:?} to {KEEPALIVE_MOST:?}, \
+        the system's limits; or say 0s for never"
+    )))
 }
 
 /// Connections per lane: the number requested, or fewer if the limit of descriptors is too low.

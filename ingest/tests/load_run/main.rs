@@ -414,7 +414,40 @@ fn the_hello_tells_what_the_server_takes() {
             wrong(Conduct::RowAgain(6)),
             ConnectionError::Answer(WrongAnswer::Row { got: 0, .. })
         ));
+        assert!(matches!(
+            wrong(Conduct::LostAsBusy(6)),
+            ConnectionError::Answer(WrongAnswer::AfterLast { refusal: "busy" })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RefusedRow(6)),
+            ConnectionError::Answer(WrongAnswer::RowRefused { status: Status::Busy, got: 1 })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RefusedDetail(6)),
+            ConnectionError::Answer(WrongAnswer::Detail { status: Status::Busy, got: 1, .. })
+        ));
+        assert!(matches!(
+            wrong(Conduct::StoredThrough(6)),
+            ConnectionError::Answer(WrongAnswer::Stored { got: 1 })
+        ));
     }
+}
+
+/// With `--verify` also on connections of several threads; a service of one connection may count
+/// its rows alone.
+#[test]
+fn no_row_is_named_on_two_connections() {
+    let alone = |connections, threads| {
+        let (to, _) = start(Conduct::RowsAlone, LIMITS);
+        LoadOptions { connections, threads, ..options(to) }
+    };
+    for threads in [1, 2] {
+        assert!(matches!(
+            failure(&alone(2, threads)).2,
+            ConnectionError::Answer(WrongAnswer::RowsTwice { lane: 3, .. })
+        ));
+    }
+    assert_eq!(run(&alone(1, 1)).unwrap().accepted.requests, 200);
 }
 
 #[test]
