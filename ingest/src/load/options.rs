@@ -67,7 +67,8 @@ pub struct LoadOptions {
     /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count
     #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
-    /// Compare every score with an f64 reference, and fail if good vectors are refused
+    /// Compare every score with an f64 reference, and fail if good vectors are refused or a row is
+    /// named twice
     #[arg(long)]
     pub verify: bool,
     /// Score that the service was started with; --verify compares with it

@@ -13,8 +13,7 @@ use rustix::net::{
     sockopt,
 };
 
-use super::options::ServeError;
-use super::plan::KEEPALIVE_LEAST;
+use super::options::{KEEPALIVE_LEAST, ServeError};
 use crate::client::check_socket_path;
 use crate::io::Listener;
 

@@ -15,8 +15,12 @@ use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
 
+/// The kernel's bounds of the time before a silent connection is probed.
+pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
+pub(super) const KEEPALIVE_MOST: Duration = Duration::from_secs(32_767);
+
 /// What is served and where, with which memory and on which CPUs. Besides its pool, a lane holds at
-/// most `carry-bytes` for unfinished frames and `output-bytes` for answers.
+/// most twice `carry-bytes` for unfinished frames, and `output-bytes` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address to listen on [default: 127.0.0.1:9900, or none with --unix]

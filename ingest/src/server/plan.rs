@@ -15,7 +15,9 @@ use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
-use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
+use super::options::{
+    KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
+};
 use crate::io::{
     Bell, DriverOptions, IoBuffers, IoBuffersError, Lobby, TimeLimits, clock, output_bytes,
     receive_bytes_max,
@@ -27,9 +29,6 @@ use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
 const LANES_MAX: u32 = 256;
-/// The kernel's bounds of the time before a silent connection is probed.
-pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
-const KEEPALIVE_MOST: Duration = Duration::from_secs(32_767);
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
