@@ -9,11 +9,11 @@ pub enum WrongAnswer {
     #[error("{0}")]
     Unreadable(#[from] AnswerError),
     /// An answer with another count than its request.
-    #[error("the answer has {got} scores for {expected} vectors")]
+    #[error("the answer accepts {got} vectors instead of {expected}")]
     Count {
-        /// Vectors of the request.
+        /// Vectors of the request; 0 in a refusal.
         expected: u32,
-        /// Scores of the answer.
+        /// Vectors that the answer accepts.
         got: u32,
     },
     /// An answer to another request: the order is broken.
@@ -122,7 +122,7 @@ pub(super) fn check_head(
 ) -> Result<(), WrongAnswer> {
     let vectors = if head.status == Some(Status::Ok) { request.vectors } else { 0 };
     if head.vectors != vectors {
-        return Err(WrongAnswer::Count { expected: request.vectors, got: head.vectors });
+        return Err(WrongAnswer::Count { expected: vectors, got: head.vectors });
     }
     let scores = if request.scores { vectors } else { 0 };
     if head.scores != scores {
