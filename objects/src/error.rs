@@ -159,6 +159,12 @@ pub enum Cause {
     Store(object_store::Error),
 }
 
+/// A range and, where it is known, the size of its object: the range may be the one asked for.
+fn shifted(got: &Range<u64>, size: Option<u64>) -> String {
+    let of = size.map(|size| format!(" of an object of {size}")).unwrap_or_default();
+    format!("bytes {} to {}{of} arrived instead", got.start, got.end)
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,11 +181,7 @@ impl fmt::Display for Cause {
                 write!(f, "{got_bytes} of {expected_bytes} bytes arrived")
             }
             Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes arrived"),
-            Self::Shifted { got, size } => {
-                write!(f, "bytes {} to {}", got.start, got.end)?;
-                size.map_or(Ok(()), |size| write!(f, " of an object of {size}"))?;
-                write!(f, " arrived instead")
-            }
+            Self::Shifted { got, size } => f.write_str(&shifted(got, *size)),
             Self::Throttled { status, retry_after } => {
                 write!(f, "throttled (status {status}")?;
                 if let Some(wait) = retry_after {

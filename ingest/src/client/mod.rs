@@ -7,7 +7,8 @@
 //!
 //! It promises: an answer is returned only if its count and its sequence are those of its request,
 //! its lane that of the hello, its row behind the rows before it, no refusal has a row, and none
-//! that closes the connection came before; everything else is a [`WrongAnswer`]. A connection's memory is allocated when it is opened.
+//! that closes the connection came before; everything else is a [`WrongAnswer`]. A connection's
+//! memory is allocated when it is opened.
 //!
 //! It doesn't wait, retry or time out, and it doesn't judge refusals: that is up to its users.
 #![forbid(unsafe_code)]

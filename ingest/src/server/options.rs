@@ -113,9 +113,9 @@ pub struct ServeOptions {
     /// ones are refused as busy
     #[arg(long, default_value_t = 256)]
     pub in_flight: u32,
-    /// Bytes of a lane's frames that have arrived only in part: each takes 32 KiB, or as much as the
-    /// largest frame or receive if that is larger. Buffers have two sizes, and free ones keep their
-    /// memory for a while, so the lane may hold twice as much
+    /// Bytes of a lane's frames that have arrived only in part: each takes 32 KiB, or as much as
+    /// the largest frame or receive if that is larger. Buffers have two sizes, and free ones keep
+    /// their memory for a while, so the lane may hold twice as much
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
     /// Bytes of a lane's answers that aren't sent yet: each connection that waits for answers takes
