@@ -49,6 +49,10 @@ impl Size {
     }
 }
 
+/// What helps where the system refuses a thread: it says the same for either limit.
+pub(crate) const THREAD_FIX: &str =
+    "raise the limit of threads (ulimit -u) or of memory (ulimit -v), whichever is set";
+
 /// The value or the limit of an option of the library, as the command line writes it: fields of
 /// bytes in their unit.
 pub(crate) fn figure(field: &str, value: impl fmt::Display) -> String {

@@ -50,6 +50,8 @@ pub enum StoreAnswer {
         start: u64,
         /// One past the last byte that was sent.
         end: u64,
+        /// Bytes of the whole object, as the server says; `None` if it doesn't.
+        size: Option<u64>,
     },
     /// A body without a length that is longer than such a body may be.
     Unsized {
@@ -72,8 +74,10 @@ impl fmt::Display for StoreAnswer {
         match self {
             Self::Status { status, .. } => write!(f, "status {status}"),
             Self::RangeIgnored => write!(f, "the whole object when a part was asked for"),
-            Self::Shifted { start, end } => {
-                write!(f, "bytes {start} to {end} instead of those that were asked for")
+            Self::Shifted { start, end, size } => {
+                write!(f, "bytes {start} to {end}")?;
+                size.map_or(Ok(()), |size| write!(f, " of {size}"))?;
+                write!(f, " instead of those that were asked for")
             }
             Self::Unsized { most_bytes } => {
                 write!(f, "more than {most_bytes} bytes of a body without a length")
@@ -357,11 +361,13 @@ fn shifted((first, last): (u64, u64), headers: &HeaderMap) -> Option<StoreAnswer
         .split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+    let size: Option<u64> = size.parse().ok();
     // No object has that many bytes, and adding one to it would overflow.
-    let Some(end) = end.checked_add(1) else { return Some(StoreAnswer::Shifted { start, end }) };
-    let size: u64 = size.parse().ok()?;
-    let right = start == first && end == size.min(last.saturating_add(1));
-    (!right).then_some(StoreAnswer::Shifted { start, end })
+    let Some(end) = end.checked_add(1) else {
+        return Some(StoreAnswer::Shifted { start, end, size });
+    };
+    let right = start == first && end == size?.min(last.saturating_add(1));
+    (!right).then_some(StoreAnswer::Shifted { start, end, size })
 }
 
 /// `Retry-After` as seconds, or as a date. A past date means no wait. Anything else counts as
@@ -416,22 +422,19 @@ mod tests {
         ] {
             assert_eq!(answer(asked, said), None, "{asked}, {said}");
         }
-        for (said, start, end) in
-            [("bytes 1-9/100", 1, 10), ("bytes 0-8/100", 0, 9), ("bytes 0-10/100", 0, 11)]
-        {
-            assert_eq!(
-                answer("bytes=0-9", said),
-                Some(StoreAnswer::Shifted { start, end }),
-                "{said}"
-            );
+        let shifted = |start, end, size| Some(StoreAnswer::Shifted { start, end, size });
+        for (said, start, end, size) in [
+            ("bytes 1-9/100", 1, 10, 100),
+            ("bytes 0-8/100", 0, 9, 100),
+            ("bytes 0-10/100", 0, 11, 100),
+            // The right bytes of an object that can't have them.
+            ("bytes 0-9/5", 0, 10, 5),
+            ("bytes 0-18446744073709551615/100", 0, u64::MAX, 100),
+        ] {
+            assert_eq!(answer("bytes=0-9", said), shifted(start, end, Some(size)), "{said}");
         }
-        for said in ["bytes 0-18446744073709551615/100", "bytes 0-18446744073709551615/*"] {
-            assert_eq!(
-                answer("bytes=0-9", said),
-                Some(StoreAnswer::Shifted { start: 0, end: u64::MAX }),
-                "{said}"
-            );
-        }
+        let endless = "bytes 0-18446744073709551615/*";
+        assert_eq!(answer("bytes=0-9", endless), shifted(0, u64::MAX, None));
     }
 
     #[test]

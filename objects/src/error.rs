@@ -87,6 +87,8 @@ pub enum Cause {
     Shifted {
         /// The range that arrived.
         got: Range<u64>,
+        /// Bytes of the whole object, as the answer says; `None` if it doesn't.
+        size: Option<u64>,
     },
     /// The server has too many requests: status 429 or 503.
     Throttled {
@@ -167,6 +169,12 @@ pub enum Cause {
     Store(object_store::Error),
 }
 
+/// A range and, where it is known, the size of its object: the range may be the one asked for.
+fn shifted(got: &Range<u64>, size: Option<u64>) -> String {
+    let of = size.map(|size| format!(" of an object of {size}")).unwrap_or_default();
+    format!("bytes {} to {}{of} arrived instead", got.start, got.end)
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -181,9 +189,7 @@ impl fmt::Display for Cause {
                 write!(f, "{got_bytes} of {expected_bytes} bytes arrived")
             }
             Self::Long { expected_bytes } => write!(f, "more than {expected_bytes} bytes arrived"),
-            Self::Shifted { got } => {
-                write!(f, "bytes {} to {} arrived instead", got.start, got.end)
-            }
+            Self::Shifted { got, size } => f.write_str(&shifted(got, *size)),
             Self::Throttled { status, retry_after } => {
                 write!(f, "throttled (status {status}")?;
                 if let Some(wait) = retry_after {
@@ -391,7 +397,9 @@ impl Cause {
         }
         match answer {
             Some(StoreAnswer::RangeIgnored) => Self::RangeIgnored,
-            Some(StoreAnswer::Shifted { start, end }) => Self::Shifted { got: start..end },
+            Some(StoreAnswer::Shifted { start, end, size }) => {
+                Self::Shifted { got: start..end, size }
+            }
             Some(StoreAnswer::Status { status: status @ (429 | 503), retry_after }) => {
                 Self::Throttled { status, retry_after }
             }

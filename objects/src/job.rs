@@ -244,7 +244,7 @@ impl<'a> Job<'a> {
         let size = result.meta.size;
         let expected = asked.map_or(0..size, |asked| asked.start..asked.end.min(size));
         if result.range != expected {
-            return Err(Cause::Shifted { got: result.range });
+            return Err(Cause::Shifted { got: result.range, size: Some(size) });
         }
         Ok(Opened { result, deadline, turn })
     }

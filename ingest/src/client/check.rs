@@ -1,6 +1,6 @@
 //! The check that an answer belongs to its request.
 
-use crate::wire::frames::{AnswerError, AnswerHead, Mode, Status};
+use crate::wire::frames::{AnswerError, AnswerHead, AnswerPlace, Mode, Status};
 
 /// An answer against the rules of the protocol.
 #[derive(Debug, thiserror::Error)]
@@ -9,11 +9,11 @@ pub enum WrongAnswer {
     #[error("{0}")]
     Unreadable(#[from] AnswerError),
     /// An answer with another count than its request.
-    #[error("the answer has {got} scores for {expected} vectors")]
+    #[error("the answer accepts {got} vectors instead of {expected}")]
     Count {
-        /// Vectors of the request.
+        /// Vectors of the request; 0 in a refusal.
         expected: u32,
-        /// Scores of the answer.
+        /// Vectors that the answer accepts.
         got: u32,
     },
     /// An answer to another request: the order is broken.
@@ -46,6 +46,60 @@ pub enum WrongAnswer {
         /// The row of the answer.
         got: u64,
     },
+    /// Rows behind the last one that a lane can have.
+    #[error("the answer names {vectors} rows from {first_row} on: a lane has no such rows")]
+    NoSuchRows {
+        /// The first one.
+        first_row: u64,
+        /// Their number.
+        vectors: u32,
+    },
+    /// Rows that an answer on another connection has named.
+    #[error(
+        "the answer names {vectors} rows from {first_row} on in lane {lane}: an answer on another \
+        connection has named some of them"
+    )]
+    RowsTwice {
+        /// The lane.
+        lane: u16,
+        /// The first one.
+        first_row: u64,
+        /// Their number.
+        vectors: u32,
+    },
+    /// A refusal with a row, which would be that of a vector that isn't there.
+    #[error("the answer is a refusal ({status}) and names row {got}: a refusal has row 0")]
+    RowRefused {
+        /// The status of the answer.
+        status: Status,
+        /// The row of the answer.
+        got: u64,
+    },
+    /// A vector at fault that the request doesn't have, or where none is at fault.
+    #[error(
+        "the answer ({status}) has the detail {got}: only not-finite has one, the index of one of \
+        the request's {vectors} vectors"
+    )]
+    Detail {
+        /// The status of the answer.
+        status: Status,
+        /// Vectors of the request.
+        vectors: u32,
+        /// The detail of the answer.
+        got: u32,
+    },
+    /// A word about what is stored, which no server of this version gives.
+    #[error("the answer says that the rows before {got} are stored: this version says nothing, 0")]
+    Stored {
+        /// The row of the answer.
+        got: u64,
+    },
+    /// An answer after one that closes the connection.
+    #[error("the answer comes after a refusal ({refusal}) that closes the connection")]
+    AfterLast {
+        /// The refusal.
+        refusal: &'static str,
+    },
 }
 
 /// The answer that a request must get.
@@ -68,7 +122,7 @@ pub(super) fn check_head(
 ) -> Result<(), WrongAnswer> {
     let vectors = if head.status == Some(Status::Ok) { request.vectors } else { 0 };
     if head.vectors != vectors {
-        return Err(WrongAnswer::Count { expected: request.vectors, got: head.vectors });
+        return Err(WrongAnswer::Count { expected: vectors, got: head.vectors });
     }
     let scores = if request.scores { vectors } else { 0 };
     if head.scores != scores {
@@ -80,7 +134,37 @@ pub(super) fn check_head(
     if mode != Mode::Count && head.sequence != request.sequence && !lost {
         return Err(WrongAnswer::Sequence { got: head.sequence });
     }
+    match (head.place, head.status) {
+        (Some(place), Some(status)) => check_place(&place, status, request.vectors),
+        _ => Ok(()),
+    }
+}
+
+/// What header mode says besides: a refusal has no row, and only not-finite names a vector.
+fn check_place(place: &AnswerPlace, status: Status, vectors: u32) -> Result<(), WrongAnswer> {
+    let AnswerPlace { first_row, detail, stored_through, .. } = *place;
+    if status != Status::Ok && first_row != 0 {
+        return Err(WrongAnswer::RowRefused { status, got: first_row });
+    }
+    let details = if status == Status::NotFinite { vectors } else { 1 };
+    if detail >= details {
+        return Err(WrongAnswer::Detail { status, vectors, got: detail });
+    }
+    if stored_through != 0 {
+        return Err(WrongAnswer::Stored { got: stored_through });
+    }
     Ok(())
+}
+
+/// The refusal in an answer after which the server closes the connection. One that could be either
+/// says so by sequence 0, which the first request has too: its answer closes nothing.
+pub(super) fn closing_refusal(head: &AnswerHead, request: &ExpectedAnswer) -> Option<&'static str> {
+    let status = head.status.filter(|status| may_lose_framing(*status))?;
+    let lives_on = matches!(
+        status,
+        Status::Busy | Status::WrongDimension | Status::IdsMissing | Status::NoSuchColumns
+    );
+    (!lives_on || head.sequence != request.sequence).then(|| status.label())
 }
 
 /// The rows that the answers of one connection may still name.
@@ -102,7 +186,10 @@ impl RowsAhead {
         if place.first_row < self.least {
             return Err(WrongAnswer::Row { least: self.least, got: place.first_row });
         }
-        self.least = place.first_row.saturating_add(u64::from(head.vectors));
+        self.least = place
+            .first_row
+            .checked_add(u64::from(head.vectors))
+            .ok_or(WrongAnswer::NoSuchRows { first_row: place.first_row, vectors: head.vectors })?;
         Ok(())
     }
 }

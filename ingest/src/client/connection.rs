@@ -13,7 +13,7 @@ use std::time::Duration;
 use mio::{Registry, Token};
 
 pub(crate) use super::check::ExpectedAnswer;
-use super::check::{RowsAhead, WrongAnswer, check_head};
+use super::check::{RowsAhead, WrongAnswer, check_head, closing_refusal};
 use super::target::{ClientSocket, Target};
 use crate::wire::frames::{AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode, answer_head};
 
@@ -27,6 +27,8 @@ pub(crate) struct ClientConnection {
     answered: usize,
     received: usize,
     rows: RowsAhead,
+    /// The refusal that closes the connection: nothing comes after it.
+    closing: Option<&'static str>,
     in_flight_max: u32,
 }
 
@@ -59,7 +61,16 @@ impl ClientConnection {
         let socket = target.connect(timeout)?;
         let input = vec![0; input_bytes.max(HELLO_ANSWER_BYTES)].into_boxed_slice();
         let (rows, in_flight_max) = (RowsAhead::default(), u32::MAX);
-        Ok(ClientConnection { socket, mode, input, answered: 0, received: 0, rows, in_flight_max })
+        Ok(ClientConnection {
+            socket,
+            mode,
+            input,
+            answered: 0,
+            received: 0,
+            rows,
+            closing: None,
+            in_flight_max,
+        })
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -124,11 +135,15 @@ impl ClientConnection {
     ) -> Result<Option<CheckedAnswer>, WrongAnswer> {
         let bytes = &self.input[self.answered..self.received];
         let Some(head) = answer_head(self.mode, bytes)? else { return Ok(None) };
+        if let Some(refusal) = self.closing {
+            return Err(WrongAnswer::AfterLast { refusal });
+        }
         check_head(self.mode, &head, request)?;
         if bytes.len() < head.bytes_total {
             return Ok(None);
         }
         self.rows.pass(&head)?;
+        self.closing = closing_refusal(&head, request);
         let end = self.answered + head.bytes_total;
         let scores = self.answered + self.mode.answer_header_bytes()..end;
         self.answered = end;

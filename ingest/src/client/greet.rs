@@ -19,7 +19,10 @@ pub enum GreetError {
     #[error("the hello wasn't answered: {0}")]
     Io(#[from] io::Error),
     /// No answer in time.
-    #[error("the hello wasn't answered for {0:?}: nothing answers there, or no slipring does")]
+    #[error(
+        "the hello wasn't answered for {0:?}: no slipring listens there, or it waits for something; \
+        see its log"
+    )]
     TimedOut(Duration),
     /// The server closed the connection first.
     #[error("the server closed the connection instead of answering the hello; see its log")]

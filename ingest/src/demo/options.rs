@@ -7,7 +7,7 @@ use super::text::mib;
 use crate::load::LoadError;
 use crate::server::{ServeError, Totals};
 use crate::sink::SinkError;
-use crate::units::Size;
+use crate::units::{Size, THREAD_FIX};
 use crate::vectors::FileError;
 
 /// Components of the demo's vectors.
@@ -70,7 +70,7 @@ pub enum DemoError {
     #[error("the service doesn't start: {0}")]
     Serve(ServeError),
     /// The system refuses another thread.
-    #[error("the load's thread: {0}; raise the thread limit")]
+    #[error("the load's thread: {0}; {fix}", fix = THREAD_FIX)]
     Thread(io::Error),
     /// The load's thread panicked.
     #[error("the load's thread panicked, see above")]

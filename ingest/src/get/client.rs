@@ -193,9 +193,6 @@ impl IngestClient {
         let answer = self.connection.greet(&hello, self.timeout, || cancel.is_cancelled());
         let answer = answer.map_err(|error| match error {
             GreetError::Cancelled => ClientError::Cancelled,
-            GreetError::TimedOut(timeout) => {
-                ClientError::Stalled { to: self.to.clone(), timeout, unanswered: 0 }
-            }
             error => ClientError::Greet { to: self.to.clone(), error },
         })?;
         self.max_vectors = self.max_vectors.min(answer.limits.max_vectors);
@@ -304,6 +301,19 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    /// It may be no service at all: nothing is said about a disk.
+    #[test]
+    fn a_hello_without_an_answer_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (timeout, cancel) = (Duration::from_millis(200), CancellationToken::new());
+        let mut client = IngestClient::connect(&target, 64, timeout, &cancel).unwrap();
+        let error = client.greet(4, &cancel).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, ClientError::Greet { .. }), "{text}");
+        assert!(text.contains("the hello wasn't answered for 200ms"), "{text}");
+    }
 
     #[test]
     fn a_connection_that_was_ended_is_not_used_again() {

@@ -10,6 +10,7 @@ use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use crate::client::{GreetError, WrongAnswer};
 use crate::printable::Printable;
+use crate::units::THREAD_FIX;
 use crate::vectors::{FormatError, RefusedRows};
 use crate::wire::frames::Status;
 
@@ -81,7 +82,7 @@ pub enum GetRunError {
     #[error(transparent)]
     Service(ClientError),
     /// The system refuses a thread, or a handler of signals.
-    #[error("{what}: {error}")]
+    #[error("{what}: {error}; {fix}", fix = THREAD_FIX)]
     System {
         /// The request that was refused.
         what: &'static str,

@@ -5,6 +5,7 @@
 //! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
 //! and no queue is needed in between.
 
+use slipring::class::PooledBuf;
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
 use super::buffers::{IoBuffers, drop_front};
@@ -156,10 +157,14 @@ impl Encoder {
         let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
         let (verdict, scores) = self.outcome(view);
         let vectors = count(verdict.status, request, counters);
-        let bytes = match request.reply {
-            Reply::Hello => HELLO_ANSWER_BYTES,
-            Reply::Scores | Reply::Plain => answer_bytes(request.mode, scores.len()),
-        };
+        if request.reply == Reply::Hello {
+            self.write_hello(out, verdict.status);
+            conn.small_in_flight -= 1;
+            conn.unsent.add(request.received_ns);
+            self.list(conn);
+            return Outcome::Done;
+        }
+        let bytes = answer_bytes(request.mode, scores.len());
         if out.len() + bytes > self.caps.output_bytes {
             // Sending makes room; the caps leave enough for everything owed.
             drop_front(out, conn.out_sent);
@@ -169,7 +174,7 @@ impl Encoder {
         let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
         // Counted as it was when it was pushed, whatever its outcome.
         let in_flight = match request.status {
-            Status::Busy => &mut conn.busy_in_flight,
+            Status::Busy => &mut conn.small_in_flight,
             _ => &mut conn.in_flight,
         };
         debug_assert!(*in_flight > 0);
@@ -178,7 +183,11 @@ impl Encoder {
             Mode::Count => write_count_answer(scores, &mut out[at..]),
             Mode::Header1 | Mode::Header => {
                 let credits = self.caps.credits(conn.in_flight);
-                self.write_header(request, verdict, (vectors, scores), credits, &mut out[at..]);
+                let (lane, sequence) = (self.hello.lane, request.sequence);
+                let Verdict { first_row, detail, status } = verdict;
+                let answer =
+                    Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+                write_answer(request.mode, &answer, &mut out[at..]);
             }
         }
         conn.unsent.add(request.received_ns);
@@ -186,24 +195,14 @@ impl Encoder {
         Outcome::Done
     }
 
-    /// An answer of header mode, or that of a hello.
-    #[inline]
-    fn write_header(
-        &self,
-        request: &Request,
-        Verdict { first_row, detail, status }: Verdict,
-        (vectors, scores): (u32, &[f32]),
-        credits: u16,
-        out: &mut [u8],
-    ) {
-        if request.reply == Reply::Hello {
-            out.copy_from_slice(&hello_answer(&HelloAnswer { status, ..self.hello }));
-        } else {
-            let (lane, sequence) = (self.hello.lane, request.sequence);
-            let answer =
-                Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
-            write_answer(request.mode, &answer, out);
-        }
+    /// The answer to a hello: always the connection's first one, so the output has room.
+    #[cold]
+    fn write_hello(&self, out: &mut PooledBuf, status: Status) {
+        let (at, answer) = (out.len(), HelloAnswer { status, ..self.hello });
+        let Ok(()) = out.set_len(at + HELLO_ANSWER_BYTES) else {
+            unreachable!("the caps leave room for it")
+        };
+        out[at..].copy_from_slice(&hello_answer(&answer));
     }
 
     /// An answer whose connection is gone.

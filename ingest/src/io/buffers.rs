@@ -17,6 +17,7 @@ use slipring::class::{
 use slipring::region::Numa;
 
 use crate::notice;
+use crate::units::THREAD_FIX;
 use crate::wire::frames::{Limits, Mode, answer_bytes};
 
 /// The least size of a carry buffer for unfinished frames, which always holds the largest frame.
@@ -39,7 +40,7 @@ pub enum IoBuffersError {
     #[error(transparent)]
     Get(#[from] GetError),
     /// No thread for giving pages back.
-    #[error("a ticker's thread: {0}; raise the thread limit")]
+    #[error("a ticker's thread: {0}; {fix}", fix = THREAD_FIX)]
     Ticker(#[from] std::io::Error),
 }
 

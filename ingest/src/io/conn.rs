@@ -61,9 +61,10 @@ pub(super) struct Conn {
     pub(super) out_sent: usize,
     /// When the requests answered in `out` were received.
     pub(super) unsent: Unsent,
-    /// The number of requests in slots, without those refused as busy, and the number of those.
+    /// The number of requests in slots, and that of what doesn't count as one there: requests
+    /// refused as busy, and the hello. Their answers are no larger than a refusal.
     pub(super) in_flight: u32,
-    pub(super) busy_in_flight: u32,
+    pub(super) small_in_flight: u32,
     pub(super) readable: bool,
     /// The end of its stream, or an error, comes after the bytes still to be read, and no further
     /// readiness event will report it.
@@ -107,7 +108,7 @@ impl Conn {
             out_sent: 0,
             unsent: Unsent::default(),
             in_flight: 0,
-            busy_in_flight: 0,
+            small_in_flight: 0,
             // A new socket may be ready for both by the time it is registered.
             readable: true,
             writable: true,
@@ -173,7 +174,7 @@ impl Conn {
 
     /// Whether every accepted request is answered and the answer is sent.
     pub(super) fn owes_nothing(&self) -> bool {
-        self.in_flight == 0 && self.busy_in_flight == 0 && self.out.is_none()
+        self.in_flight == 0 && self.small_in_flight == 0 && self.out.is_none()
     }
 
     /// Our side ends. What the client still sends is read and discarded.
@@ -197,13 +198,14 @@ impl AsFd for Conn {
 
 /// The bounds of what one connection is owed. They leave room in its output for everything owed:
 /// an answer to every request in flight, as many refusals, and the last refusal, when framing is
-/// lost.
+/// lost. The hello's answer takes the room of a refusal: so a hello costs no request its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnCaps {
     pub(super) output_bytes: usize,
     answer_bytes_max: usize,
     refusal_bytes: usize,
-    /// With at most this many bytes in it, an output has room for one more answer and all refusals.
+    /// With at most this many bytes of answers owed, an output has room for one more answer and all
+    /// refusals.
     owed_max: usize,
     in_flight_max: u32,
     /// What the answer to a hello says.
@@ -237,8 +239,9 @@ impl ConnCaps {
 
     /// The same for refusals, including the last one.
     pub(super) fn is_full_for_refusals(&self, conn: &Conn) -> bool {
-        conn.busy_in_flight >= self.in_flight_max
-            || self.owed(conn) + 2 * self.refusal_bytes > self.output_bytes
+        let refusals = conn.small_in_flight as usize + 2;
+        conn.small_in_flight >= self.in_flight_max
+            || self.owed(conn) + refusals * self.refusal_bytes > self.output_bytes
     }
 
     /// How many more requests are accepted from a connection before [`ConnCaps::is_full`].
@@ -256,11 +259,11 @@ impl ConnCaps {
         self.in_flight_max.saturating_sub(in_flight).min(u32::from(u16::MAX)) as u16
     }
 
+    /// Bytes of answers that are encoded, or may come, without the refusals in flight: those have
+    /// room of their own.
     #[inline]
     fn owed(&self, conn: &Conn) -> usize {
-        conn.unsent_bytes()
-            + conn.in_flight as usize * self.answer_bytes_max
-            + conn.busy_in_flight as usize * self.refusal_bytes
+        conn.unsent_bytes() + conn.in_flight as usize * self.answer_bytes_max
     }
 }
 
@@ -462,10 +465,13 @@ mod tests {
             conn.in_flight += 1;
         }
         while !caps.is_full_for_refusals(conn) {
-            conn.busy_in_flight += 1;
+            conn.small_in_flight += 1;
         }
-        assert_eq!((conn.in_flight, conn.busy_in_flight), (3, 3));
-        assert_eq!(caps.owed(conn) + refusal, caps.output_bytes);
+        assert_eq!((conn.in_flight, conn.small_in_flight), (3, 3));
+        assert_eq!(caps.owed(conn) + 4 * refusal, caps.output_bytes);
+        // Refusals, and a hello, take no request's place.
+        conn.in_flight = 2;
+        assert!(!caps.is_full(conn) && caps.requests_room(conn) == 1);
         assert_eq!((caps.credits(0), caps.credits(2), caps.credits(4)), (3, 1, 0));
     }
 }

@@ -230,8 +230,18 @@ impl<'a> FramePusher<'a> {
     fn stop_at(&mut self, parsed: Parsed) -> Stop {
         match parsed {
             Parsed::Incomplete { missing_bytes } => Stop::Incomplete { missing_bytes },
-            Parsed::Broken(status) => self.push_last(status),
+            Parsed::Broken(status) => self.push_last(self.lost(status)),
             Parsed::Request(..) => unreachable!("a request is pushed"),
+        }
+    }
+
+    /// What lost framing is answered with. Before the hello, a request's own faults don't matter.
+    fn lost(&self, status: Status) -> Status {
+        match self.conn.mode {
+            Some(Mode::Header) if !self.conn.is_greeted && status != Status::BadKind => {
+                Status::HelloMissing
+            }
+            _ => status,
         }
     }
 
@@ -347,8 +357,8 @@ impl<'a> FramePusher<'a> {
             return Err(Stop::Closed);
         }
         self.requests += 1;
-        match status {
-            Status::Busy => self.conn.busy_in_flight += 1,
+        match (status, reply) {
+            (Status::Busy, _) | (_, Reply::Hello) => self.conn.small_in_flight += 1,
             _ => self.conn.in_flight += 1,
         }
         Ok(())

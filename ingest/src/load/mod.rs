@@ -5,10 +5,11 @@
 //! order, closes the sending halves, and reads to the end ([`LoadReport`]).
 //!
 //! It promises: a report means that every request was answered exactly once, in order, with the
-//! right count, and with `--verify` the right scores; everything else is an error that names the
-//! connection and the request. Whether what the report says is good enough is another question,
-//! which [`LoadReport::failures`] answers. The same seed and options send the same requests on
-//! every connection. Memory is bounded by [`LoadOptions::check`] before the first connection.
+//! right count, and with `--verify` the right scores and rows of its own; everything else is an
+//! error that names the connection and the request. Whether what the report says is good enough is
+//! another question, which [`LoadReport::failures`] answers. The same seed and options send the
+//! same requests on every connection. Memory is bounded by [`LoadOptions::check`] before the first
+//! connection.
 //!
 //! It can't fairly measure a service that shares its cores: pin both. Without `--rate` it is a
 //! closed loop, whose latencies omit the requests that a stall delayed. With `--rate`,
@@ -29,6 +30,7 @@
 
 mod connection;
 mod error;
+mod named_rows;
 mod options;
 mod plan;
 mod report;

@@ -75,7 +75,8 @@ pub struct LoadOptions {
     /// has k x N + c); the other modes can't
     #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
-    /// Compare every score with an f64 reference, and fail if good vectors are refused
+    /// Compare every score with an f64 reference, and fail if good vectors are refused or a row is
+    /// named twice
     #[arg(long)]
     pub verify: bool,
     /// Score that the service was started with; --verify compares with it
@@ -188,7 +189,7 @@ impl LoadOptions {
         if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
             return refuse(
                 "rate",
-                rate,
+                format!("{rate:?}"),
                 "0.001 to 1000000000 requests per second",
                 "leave it out for full speed",
             );

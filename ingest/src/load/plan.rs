@@ -1,10 +1,16 @@
 //! The plan of a run: the rows to send, the answers to expect, and the start of the clock. All
 //! threads share it.
 
+<<<<<<< HEAD
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+=======
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+>>>>>>> s14-fmisc
 
 use super::error::{ConnectionError, refusal_label};
+use super::named_rows::NamedRows;
 use super::options::{LoadOptions, VectorRange};
 use super::schedule::requests_before;
 use crate::client::{ClientConnection, ExpectedAnswer};
@@ -17,7 +23,7 @@ use crate::wire::frames::{
 /// How long a server is asked for its columns.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Shared by all threads and never changed, except for `failed`.
+/// Shared by all threads and never changed, except for `failed` and `named`.
 #[derive(Debug)]
 pub(super) struct LoadPlan {
     pub(super) options: LoadOptions,
@@ -29,13 +35,21 @@ pub(super) struct LoadPlan {
     asked: OnceLock<bool>,
     /// Set by the thread that fails, so that the others stop.
     pub(super) failed: OnceLock<()>,
+    /// With `--verify`: the rows that were named.
+    named: Mutex<NamedRows>,
 }
 
 impl LoadPlan {
     /// Starts the clock.
+<<<<<<< HEAD
     pub(super) fn new(options: LoadOptions, rows: ExpectedRows, ids: bool) -> LoadPlan {
         let (asked, failed) = (OnceLock::new(), OnceLock::new());
         LoadPlan { options, rows, start: Instant::now(), ids, asked, failed }
+=======
+    pub(super) fn new(options: LoadOptions, rows: ExpectedRows) -> LoadPlan {
+        let (failed, named) = (OnceLock::new(), Mutex::default());
+        LoadPlan { options, rows, start: Instant::now(), failed, named }
+>>>>>>> s14-fmisc
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -123,8 +137,8 @@ impl LoadPlan {
                 .all(|row| row.finite)
     }
 
-    /// With `--verify`: good vectors are accepted with the right scores, others are refused.
-    /// Returns the number of scores compared.
+    /// With `--verify`: good vectors are accepted with the right scores, others are refused, and no
+    /// row is named twice. Returns the number of scores compared.
     pub(super) fn check_scores(
         &self,
         request: &LoadRequest,
@@ -142,6 +156,7 @@ impl LoadPlan {
         if !rows().all(|row| row.finite) {
             return Err(ConnectionError::Accepted);
         }
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).add(head)?;
         for (vector, (row, bytes)) in rows().zip(scores.as_chunks::<4>().0).enumerate() {
             let got = f32::from_le_bytes(*bytes);
             if !row.accepts(got) {

@@ -35,6 +35,15 @@ proptest! {
 }
 
 #[test]
+fn a_rate_that_is_none_is_said_in_few_digits() {
+    for rate in [0.0, -1.0, 1e-300, 1e10, 1e308, f64::NAN, f64::INFINITY] {
+        let text = LoadOptions { rate: Some(rate), ..options() }.check().unwrap_err().to_string();
+        assert!(text.contains("--rate is") && text.len() < 150, "{text}");
+    }
+    LoadOptions { rate: Some(1e9), ..options() }.check().unwrap();
+}
+
+#[test]
 fn an_open_loop_keeps_its_intended_times() {
     let mut options = LoadOptions { connections: 2, rate: Some(1_000.0), ..options() };
     options.duration = Some(Duration::from_millis(10));

@@ -24,6 +24,7 @@ use super::listen::bind_fix;
 use super::metrics::Exporter;
 use super::options::ServeError;
 use crate::notice;
+use crate::units::THREAD_FIX;
 
 /// The most clients served at the same time. The connection of a further client is closed.
 pub(super) const CLIENTS_MAX: usize = 8;
@@ -103,9 +104,7 @@ impl Admin {
         health: Arc<Health>,
         exporter: Exporter,
     ) -> Result<Self, ServeError> {
-        let refused = |error: io::Error| {
-            ServeError::io("--metrics", &error, "raise the limit of threads or descriptors")
-        };
+        let refused = |error: io::Error| ServeError::io("--metrics", &error, THREAD_FIX);
         let address = listener.local_addr().map_err(refused)?;
         let is_over = Arc::new(AtomicBool::new(false));
         let pages = Arc::new(AdminPages { health, exporter, clients: AtomicUsize::new(0) });

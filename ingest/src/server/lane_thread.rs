@@ -13,6 +13,7 @@ use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
+use crate::units::THREAD_FIX;
 
 /// How long a sink that has nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
@@ -85,7 +86,7 @@ impl LaneThread {
         let thread = thread::Builder::new()
             .name(name)
             .spawn(run)
-            .map_err(|error| ServeError::io("a lane's thread", &error, "raise the thread limit"))?;
+            .map_err(|error| ServeError::io("a lane's thread", &error, THREAD_FIX))?;
         match result.recv() {
             Ok(Ok((report, watch))) => Ok(Self { report, watch, bell, thread }),
             Ok(Err(error)) => Err(error),
@@ -186,7 +187,10 @@ fn start_lane(
             .map_err(refused)?;
         running.attach(stages.remove("score").ok_or_else(missing)?, score).map_err(refused)?;
     } else {
-        let refused = |error: SpawnError<Request>| ServeError::Refused(error.to_string());
+        let refused = |error: SpawnError<Request>| {
+            let fix = if matches!(error, SpawnError::Os { .. }) { THREAD_FIX } else { "" };
+            ServeError::Refused(format!("{error}; {fix}"))
+        };
         // These threads end by themselves when the lane is closed.
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
@@ -199,7 +203,7 @@ fn start_lane(
     thread::Builder::new()
         .name(format!("sink-{}", lane.number))
         .spawn(run_sink_stage)
-        .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
+        .map_err(|error| ServeError::io("a sink's thread", &error, THREAD_FIX))?;
     let end = AnswerStage {
         stage: stages.remove("answer").ok_or_else(missing)?,
         verdicts,

@@ -13,7 +13,7 @@ use rustix::net::{
     sockopt,
 };
 
-use super::options::ServeError;
+use super::options::{KEEPALIVE_LEAST, ServeError};
 use crate::client::check_socket_path;
 use crate::io::Listener;
 
@@ -132,8 +132,8 @@ pub(super) fn bind_fix(error: &io::Error) -> &'static str {
 /// Connections inherit this from their listener: after `keepalive` of silence they are probed, and
 /// end when four probes in a row find nobody. Zero: they aren't.
 fn probe_silent_clients(listener: &TcpListener, keepalive: Duration) -> io::Result<()> {
-    // The kernel's bounds.
-    let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32_767));
+    // A quarter of what the kernel accepts may be less than that.
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs()).max(KEEPALIVE_LEAST);
     if !keepalive.is_zero() {
         sockopt::set_socket_keepalive(listener, true)?;
         sockopt::set_tcp_keepidle(listener, seconds(keepalive))?;

@@ -15,8 +15,12 @@ use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
 
+/// The kernel's bounds of the time before a silent connection is probed.
+pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
+pub(super) const KEEPALIVE_MOST: Duration = Duration::from_secs(32_767);
+
 /// What is served and where, with which memory and on which CPUs. Besides its pool, a lane holds at
-/// most `carry-bytes` for unfinished frames and `output-bytes` for answers.
+/// most twice `carry-bytes` for unfinished frames, and `output-bytes` for answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeOptions {
     /// TCP address to listen on [default: 127.0.0.1:9900, or none with --unix]
@@ -101,16 +105,17 @@ pub struct ServeOptions {
     /// eighths of all]
     #[arg(long, value_name = "COUNT")]
     pub connections_per_peer: Option<u32>,
-    /// Probe a silent TCP client after this time, and close the connection if it is gone; 0s for
-    /// never
+    /// Probe a silent TCP client after this time, 1s to 32767s, and close the connection if it is
+    /// gone; 0s for never
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = parse_duration)]
     pub keepalive: Duration,
     /// Maximum number of unanswered requests per connection, 1 to 65536; in header mode, further
     /// ones are refused as busy
     #[arg(long, default_value_t = 256)]
     pub in_flight: u32,
-    /// Maximum memory per lane for frames that have arrived only in part; each takes 32 KiB,
-    /// or as much as the largest frame if that is larger
+    /// Bytes of a lane's frames that have arrived only in part: each takes 32 KiB, or as much as
+    /// the largest frame or receive if that is larger. Buffers have two sizes, and free ones keep
+    /// their memory for a while, so the lane may hold twice as much
     #[arg(long, default_value = "64MiB", value_name = "SIZE")]
     pub carry_bytes: Size,
     /// Bytes of a lane's answers that aren't sent yet: each connection that waits for answers takes

@@ -15,7 +15,9 @@ use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
-use super::options::{ServeError, ServeOptions, SinkWord, StagesWord};
+use super::options::{
+    KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
+};
 use crate::io::{
     Bell, DriverOptions, IoBuffers, IoBuffersError, Lobby, TimeLimits, clock, output_bytes,
     receive_bytes_max,
@@ -93,6 +95,7 @@ impl ServePlan {
             within("--connections-per-peer", most, u32::MAX)?;
         }
         check_memory(options, &limits)?;
+        check_keepalive(options.keepalive)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -350,6 +353,18 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
         return Err(ServeError::Option(format!("{flag} is {given}: it must be from 1 to {most}")));
     }
     Ok(())
+}
+
+/// Zero, or whole seconds that the kernel accepts.
+fn check_keepalive(keepalive: Duration) -> Result<(), ServeError> {
+    let seconds = KEEPALIVE_LEAST..=KEEPALIVE_MOST;
+    if keepalive.is_zero() || seconds.contains(&keepalive) {
+        return Ok(());
+    }
+    Err(ServeError::Option(format!(
+        "--keepalive is {keepalive:?}: it must be from {KEEPALIVE_LEAST:?} to {KEEPALIVE_MOST:?}, \
+        the system's limits; or say 0s for never"
+    )))
 }
 
 /// Connections per lane: the number requested, or fewer if the limit of descriptors is too low.

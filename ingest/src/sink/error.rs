@@ -17,6 +17,15 @@ pub enum SinkError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// The data folder's path leads through a symbolic link whose target is missing.
+    #[error("--data {}: {} is a symbolic link to nothing; make its target, remove the link, or \
+        name another folder", path.display(), link.display())]
+    DanglingLink {
+        /// The path asked for.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
+    },
     /// Another process, or another [`DataDir`](super::DataDir) of this process, holds the folder.
     #[error("--data {}: the folder is in use by process {holder}; stop that service or name \
         another folder", path.display())]
@@ -206,9 +215,7 @@ fn use_columns(recorded: Columns) -> String {
 
 fn fix(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space on this disk: accepted vectors are kept and written then"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space on this disk",
         io::ErrorKind::FileTooLarge => {
             "; raise the file size limit (ulimit -f) or lower the segment size"
         }

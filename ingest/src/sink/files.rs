@@ -128,8 +128,11 @@ pub(super) fn create_folders(path: &Path, mode: DataMode) -> Result<(), SinkErro
     let missing: Vec<&Path> = above.take_while(|folder| !folder.exists()).collect();
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(mode.folders()).create(path).map_err(|error| {
-        match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+        match (error.kind(), missing.iter().find(|folder| folder.is_symlink())) {
+            (io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound, Some(&link)) => {
+                SinkError::DanglingLink { path: path.into(), link: link.into() }
+            }
+            (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, _) => {
                 SinkError::NotAFolder { path: path.into() }
             }
             _ => SinkError::io("create the folder", path)(error),

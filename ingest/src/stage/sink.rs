@@ -148,7 +148,9 @@ impl SinkStage {
         self.retries += 1;
         let text = error.to_string();
         if self.complaint.as_ref() != Some(&text) {
-            notice::warn(format_args!("the sink can't take vectors, and tries again: {text}"));
+            notice::warn(format_args!(
+                "the sink can't take vectors; it keeps those accepted, and tries again: {text}"
+            ));
             self.complaint = Some(text);
         }
     }

@@ -455,8 +455,8 @@ fn wrong_answers_fail_the_object() {
     encode_request(Mode::Header, 1, 0, &[1.0], &mut request);
     request[0] = b'X';
     let cases = [
-        (answered(Status::Ok, 0, 2), "2 scores for 1 vectors"),
-        (answered(Status::Ok, 0, 0), "0 scores for 1 vectors"),
+        (answered(Status::Ok, 0, 2), "accepts 2 vectors instead of 1"),
+        (answered(Status::Ok, 0, 0), "accepts 0 vectors instead of 1"),
         (answered(Status::Ok, 7, 1), "sequence 7"),
         (answered(Status::ShuttingDown, 0, 0), "shutting-down"),
         (answered(Status::Failed, 0, 0), "see the service's own log"),

@@ -419,9 +419,26 @@ fn the_hello_tells_what_the_server_takes() {
             wrong(Conduct::RowAgain(6)),
             ConnectionError::Answer(WrongAnswer::Row { got: 0, .. })
         ));
+        assert!(matches!(
+            wrong(Conduct::LostAsBusy(6)),
+            ConnectionError::Answer(WrongAnswer::AfterLast { refusal: "busy" })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RefusedRow(6)),
+            ConnectionError::Answer(WrongAnswer::RowRefused { status: Status::Busy, got: 1 })
+        ));
+        assert!(matches!(
+            wrong(Conduct::RefusedDetail(6)),
+            ConnectionError::Answer(WrongAnswer::Detail { status: Status::Busy, got: 1, .. })
+        ));
+        assert!(matches!(
+            wrong(Conduct::StoredThrough(6)),
+            ConnectionError::Answer(WrongAnswer::Stored { got: 1 })
+        ));
     }
 }
 
+<<<<<<< HEAD
 /// A server that accepts the hello and says something else than the hello gets no vectors.
 #[test]
 fn a_hello_s_answer_must_fit_the_hello() {
@@ -440,6 +457,23 @@ fn a_hello_s_answer_must_fit_the_hello() {
         assert!(text.contains(named), "byte {at}: {text}");
         assert_eq!(seen.lock().unwrap().requests, 0, "byte {at}");
     }
+=======
+/// With `--verify` also on connections of several threads; a service of one connection may count
+/// its rows alone.
+#[test]
+fn no_row_is_named_on_two_connections() {
+    let alone = |connections, threads| {
+        let (to, _) = start(Conduct::RowsAlone, LIMITS);
+        LoadOptions { connections, threads, ..options(to) }
+    };
+    for threads in [1, 2] {
+        assert!(matches!(
+            failure(&alone(2, threads)).2,
+            ConnectionError::Answer(WrongAnswer::RowsTwice { lane: 3, .. })
+        ));
+    }
+    assert_eq!(run(&alone(1, 1)).unwrap().accepted.requests, 200);
+>>>>>>> s14-fmisc
 }
 
 #[test]

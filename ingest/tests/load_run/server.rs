@@ -34,6 +34,14 @@ pub enum Conduct {
     OtherLane(u64),
     /// Names a row that an earlier answer has named.
     RowAgain(u64),
+    /// Names the rows on every connection as if it were the only one.
+    RowsAlone,
+    /// Answers as if framing were lost, and goes on.
+    LostAsBusy(u64),
+    /// Refuses as busy, and names a row or a vector at fault, or says what is stored.
+    RefusedRow(u64),
+    RefusedDetail(u64),
+    StoredThrough(u64),
     Missing(u64),
     SwapWithNext(u64),
     Twice(u64),
@@ -170,7 +178,7 @@ fn send(stream: &mut impl Socket, conduct: Conduct, out: &mut Vec<u8>) -> bool {
 struct Answers {
     conduct: Conduct,
     number: u64,
-    /// The row of the next vector.
+    /// The row of the next vector, without other connections.
     row: u64,
     /// An answer that waits to be sent after the next one.
     delayed: Option<Vec<u8>>,
@@ -195,13 +203,19 @@ impl Answers {
         let status = match (head.refusal, self.conduct) {
             (Some(status), _) => status,
             (None, Conduct::RefuseEvery(every, status)) if number.is_multiple_of(every) => status,
+            (
+                None,
+                Conduct::LostAsBusy(at) | Conduct::RefusedRow(at) | Conduct::RefusedDetail(at),
+            ) if number == at => Status::Busy,
             _ if !finite => Status::NotFinite,
             _ => Status::Ok,
         };
         let mut scores: Vec<f32> = Vec::new();
+        let mut first_row = u64::from(self.conduct == Conduct::RefusedRow(number));
         if status == Status::Ok {
             scores.extend(components.chunks_exact(dim).map(|row| score(self.conduct, row)));
             let mut seen = seen.lock().unwrap();
+            first_row = if self.conduct == Conduct::RowsAlone { self.row } else { seen.vectors };
             seen.requests += 1;
             seen.vectors += scores.len() as u64;
             seen.sum += components.iter().map(|component| f64::from(*component)).sum::<f64>();
@@ -213,17 +227,32 @@ impl Answers {
             scores.push(0.0);
         }
         let mut answer = Vec::new();
-        let (vectors, sequence) = (scores.len() as u32, head.sequence);
+        let lost = self.conduct == Conduct::LostAsBusy(number);
+        let (vectors, sequence) = (scores.len() as u32, if lost { 0 } else { head.sequence });
         if head.reply == Reply::Plain {
             scores.clear();
         }
         let (lane, scores) =
             (3 + u16::from(self.conduct == Conduct::OtherLane(number)), &scores[..]);
-        let first_row = if self.conduct == Conduct::RowAgain(number) { 0 } else { self.row };
+        if self.conduct == Conduct::RowAgain(number) {
+            first_row = 0;
+        }
         self.row += u64::from(vectors);
-        let answer_fields =
-            Answer { status, vectors, sequence, lane, first_row, scores, ..Answer::default() };
+        let detail = u32::from(self.conduct == Conduct::RefusedDetail(number));
+        let answer_fields = Answer {
+            status,
+            vectors,
+            sequence,
+            lane,
+            detail,
+            first_row,
+            scores,
+            ..Answer::default()
+        };
         encode_answer(mode, &answer_fields, &mut answer);
+        if self.conduct == Conduct::StoredThrough(number) {
+            answer[32] = 1;
+        }
         self.emit(number, answer);
     }
 

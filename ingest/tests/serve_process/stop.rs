@@ -68,6 +68,31 @@ fn closed_output_is_no_failure() {
     });
 }
 
+/// Without time for a drain stages may be late. The exit code is about vectors all the same: with
+/// none to store there is no failure.
+#[test]
+fn a_drain_without_time_fails_only_if_vectors_are_missing() {
+    within(Duration::from_secs(60), || {
+        for drain in ["0s", "1us", "1ms"] {
+            for requests in [0, 5] {
+                let place = Place::new();
+                let mut process = Process::start(serve(&place.words(&format!("--drain {drain}"))));
+                let mut client = Client::header(&process.tcp(), 4);
+                for id in 0..requests {
+                    client.send(id.into(), &vector(4, id));
+                    assert!(client.answer().is_ok());
+                }
+                let ended = process.stop();
+                let is_missing =
+                    ended.total("vectors_answered") > ended.total("vectors_in_segments");
+                assert_eq!(ended.code, Some(i32::from(is_missing)), "{drain}: {ended:?}");
+                assert_eq!(ended.stdout.contains("missing: "), is_missing, "{ended:?}");
+                assert!(requests > 0 || !is_missing);
+            }
+        }
+    });
+}
+
 /// A client that has received all its answers and stays connected is owed nothing.
 #[test]
 fn a_client_that_stays_is_no_failure() {

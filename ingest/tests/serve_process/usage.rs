@@ -84,6 +84,9 @@ fn figures_that_are_none_are_usage() {
         ("--data-mode", "rw"),
         ("--drain", "soon"),
         ("--carry-bytes", "lots"),
+        ("--keepalive", "999ms"),
+        ("--keepalive", "32768s"),
+        ("--keepalive", "10h"),
     ] {
         println!("{option} {bad}");
         refused(serve(&place.words(&format!("{option} {bad}"))), 2, &[option]);

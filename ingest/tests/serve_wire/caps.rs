@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use slipring_ingest::io::Counter;
-use slipring_ingest::wire::frames::{Mode, Status};
+use slipring_ingest::wire::frames::{Hello, Mode, Status, encode_hello};
 use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
@@ -69,6 +69,43 @@ fn beyond_the_in_flight_cap_header_mode_is_busy() {
         assert_eq!(totals.counts.answers(Status::Busy), busy.len() as u64);
         // Refused requests are in no segment until they have been accepted.
         assert_eq!(data::ids(&service.data(), 4), [ok, busy].concat());
+    });
+}
+
+/// A client may send its hello and as many requests as it knows of in one write: the hello takes
+/// none of their places, and not the last refusal's either.
+#[test]
+fn a_hello_is_no_request_in_flight() {
+    within(Duration::from_secs(60), || {
+        for cap in [1, 2, 8] {
+            let mut service = Service::start(4, &format!("--in-flight {cap} --max-vectors 1"));
+            for address in [service.tcp(), service.unix()] {
+                let mut client = Client::silent(&address, Mode::Header, 4);
+                let mut bytes = Vec::new();
+                encode_hello(&Hello { dim: 4, ids: false }, &mut bytes);
+                (0..cap).for_each(|id| bytes.extend(client.request(id.into(), &vector(4, id))));
+                client.send_bytes(&bytes);
+                let greeted = client.hello_answer().map(|answer| answer.status);
+                assert_eq!(greeted, Some(Status::Ok));
+                for id in 0..cap {
+                    let answer = client.answer();
+                    assert_eq!(answer.scores, [score(4, id)], "cap {cap}: {answer:?}");
+                }
+                // Many more behind a hello: each is answered, and lost framing too.
+                let mut client = Client::silent(&address, Mode::Header, 4);
+                bytes.extend(std::iter::repeat_n(client.request(7, &vector(4, 7)), 50).flatten());
+                bytes.extend([0xff; 24]);
+                client.send_bytes(&bytes);
+                assert!(client.hello_answered());
+                for _ in 0..cap + 50 {
+                    let status = client.answer().status;
+                    assert!(matches!(status, Some(Status::Ok | Status::Busy)), "{status:?}");
+                }
+                assert_eq!(client.answer().status, Some(Status::BadMagic));
+                client.expect_end();
+            }
+            service.stop();
+        }
     });
 }
 

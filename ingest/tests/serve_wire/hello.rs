@@ -124,6 +124,17 @@ fn a_request_needs_a_hello_and_a_connection_has_one() {
         let answer = client.answer();
         assert_eq!((answer.status, answer.sequence), (Some(Status::HelloMissing), 0));
         client.expect_end();
+        // Whatever else is wrong with it: a flag, the dimension, the reserved field, the count.
+        for at in [5, 4, 11, 15, 7] {
+            let mut client = silent(&service);
+            let mut bytes = client.request(9, &vector(4, 9));
+            bytes[at] |= 0x80;
+            client.send_bytes(&bytes);
+            let answer = client.answer();
+            let said = (answer.status, answer.sequence);
+            assert_eq!(said, (Some(Status::HelloMissing), 0), "byte {at}");
+            client.expect_end();
+        }
         // A second hello, and a kind that is neither: the requests before them are answered.
         for kind in [1, 3] {
             let mut client = service.header();

@@ -227,6 +227,22 @@ fn a_path_to_a_file_is_refused() {
 }
 
 #[test]
+fn a_link_to_nothing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(folder.path().join("absent"), &link).unwrap();
+    for path in [link.clone(), link.join("below"), link.join("below/that")] {
+        let error = refusal(&path, 4);
+        let named = matches!(&error, SinkError::DanglingLink { link: found, .. } if *found == link);
+        assert!(named, "{error}");
+    }
+    assert!(!folder.path().join("absent").exists());
+    // A link to a folder is one.
+    fs::create_dir(folder.path().join("absent")).unwrap();
+    DataDir::open(&link, 4).unwrap();
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_refused() {
     const TEST: &str = "folder::a_folder_that_cannot_be_written_is_refused";
     if let Some(folder) = std::env::var_os(CHILD) {

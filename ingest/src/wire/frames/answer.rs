@@ -182,6 +182,8 @@ pub enum AnswerError {
     Status(u8),
     /// A flag that this build doesn't know.
     Flags(u8),
+    /// The flag for scores, in an answer that accepts no vectors.
+    NoScores,
     /// More scores than any request has vectors.
     Count(u32),
 }
@@ -243,6 +245,9 @@ fn header_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
     if flags & !FLAG_SCORES_FOLLOW != 0 {
         return Err(AnswerError::Flags(flags));
     }
+    if flags == FLAG_SCORES_FOLLOW && vectors == 0 {
+        return Err(AnswerError::NoScores);
+    }
     let scores = if flags == FLAG_SCORES_FOLLOW { vectors } else { 0 };
     Ok(AnswerHead {
         status: Some(status(bytes[STATUS_AT])?),
@@ -302,6 +307,9 @@ impl fmt::Display for AnswerError {
             }
             AnswerError::Flags(flags) => {
                 write!(f, "an answer has flags {flags:#x}, unknown to this build")
+            }
+            AnswerError::NoScores => {
+                write!(f, "an answer accepts no vectors, and says that scores follow")
             }
             AnswerError::Status(status) => {
                 write!(f, "an answer has status {status}, unknown to this build")

@@ -109,7 +109,10 @@ fn header1_front(bytes: &[u8], limits: &Limits) -> Front {
     }
     let vectors = u32::from(u16_at(bytes, header1_at::N));
     let dim = u32::from(u16_at(bytes, header1_at::DIM));
-    let refusal = refusal(vectors, dim, limits).or_else(|| no_ids(limits));
+    let Some(refusal) = refusal(vectors, dim, limits) else {
+        return Front::Broken(Status::TooManyVectors);
+    };
+    let refusal = refusal.or_else(|| no_ids(limits));
     let payload_bytes = u64::from(vectors) * u64::from(dim) * F32_BYTES as u64;
     skippable(payload_bytes, refusal, limits, |payload_bytes| FrameHead {
         header_bytes: HEADER1_BYTES as u32,
@@ -137,7 +140,10 @@ fn header_front(bytes: &[u8], limits: &Limits) -> Front {
     let vectors = u32::from(u16_at(head, request_at::N));
     let dim = u32_at(head, request_at::DIM);
     let has_ids = flags & FLAG_IDS != 0;
-    let refusal = refusal(vectors, dim, limits).or_else(|| match has_ids {
+    let Some(refusal) = refusal(vectors, dim, limits) else {
+        return Front::Broken(Status::TooManyVectors);
+    };
+    let refusal = refusal.or_else(|| match has_ids {
         true => (!limits.columns.id).then_some(Status::NoSuchColumns),
         false => no_ids(limits),
     });
@@ -182,23 +188,26 @@ fn hello_front(bytes: &[u8], limits: &Limits) -> Front {
     })
 }
 
+/// Why a frame is refused whose payload can be skipped; None if it has too many vectors, which
+/// closes the connection in every mode, however short the payload is.
+///
 /// Zero vectors are checked first: they have no dimension that could be wrong. The dimension is
 /// checked before the count, because a wrong dimension is a likely cause of a wrong count.
 #[inline(always)]
-fn refusal(vectors: u32, dim: u32, limits: &Limits) -> Option<Status> {
+fn refusal(vectors: u32, dim: u32, limits: &Limits) -> Option<Option<Status>> {
     if vectors == 0 {
-        Some(Status::ZeroVectors)
+        Some(Some(Status::ZeroVectors))
     } else if dim != limits.dim {
-        Some(Status::WrongDimension)
+        Some(Some(Status::WrongDimension))
     } else if vectors > limits.max_vectors {
-        Some(Status::TooManyVectors)
-    } else {
         None
+    } else {
+        Some(None)
     }
 }
 
 /// A payload up to the largest legal one can be skipped. A longer one could block the connection
-/// forever.
+/// forever. Without a refusal it can only be longer with limits that nobody checked.
 #[inline(always)]
 fn skippable(
     payload_bytes: u64,

@@ -132,6 +132,26 @@ fn ids_come_where_the_server_has_a_column_and_nowhere_else() {
     assert_eq!(largest.len(), WITH_IDS.frame_bytes_max(Mode::Header));
 }
 
+/// Also where ids make the largest legal payload longer than these.
+#[test]
+fn too_many_vectors_are_lost_framing_in_every_mode() {
+    let limits = Limits { dim: 1, ..WITH_IDS };
+    for mode in MODES {
+        for vectors in [65, 66, 192, 193, 65_535] {
+            let mut bytes = Vec::new();
+            encode_request(mode, 1, 7, &vec![1.0; vectors], &mut bytes);
+            let expected = Front::Broken(Status::TooManyVectors);
+            assert_eq!(front(mode, &bytes, &limits), expected, "{mode:?}, {vectors} vectors");
+        }
+    }
+    let mut with_ids = Vec::new();
+    encode_request_with_ids(1, 7, &[1; 65], &[1.0; 65], false, &mut with_ids);
+    for limits in [limits, Limits::new(1, 64)] {
+        let expected = Front::Broken(Status::TooManyVectors);
+        assert_eq!(front(Mode::Header, &with_ids, &limits), expected);
+    }
+}
+
 #[test]
 fn header_mode_says_what_is_wrong() {
     let mut good = Vec::new();
