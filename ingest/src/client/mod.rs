@@ -5,17 +5,11 @@
 //! a connection sends requests and receives answers, and each answer is checked against its
 //! request.
 //!
-<<<<<<< HEAD
 //! It promises: after a hello whose answer says anything else than the hello, nothing is sent. An
-//! answer is returned only if its count and its sequence are those of its request,
-//! its lane that of the hello, and its row behind the rows before it; everything else is a
-//! [`WrongAnswer`]. A connection's memory is allocated when it is opened.
-=======
-//! It promises: an answer is returned only if its count and its sequence are those of its request,
-//! its lane that of the hello, its row behind the rows before it, no refusal has a row, and none
-//! that closes the connection came before; everything else is a [`WrongAnswer`]. A connection's
-//! memory is allocated when it is opened.
->>>>>>> s14-fmisc
+//! answer is returned only if its count and its sequence are those of its request, its lane that of
+//! the hello, its row behind the rows before it, no refusal has a row, and none that closes the
+//! connection came before; everything else is a [`WrongAnswer`]. A connection's memory is allocated
+//! when it is opened.
 //!
 //! It doesn't wait, retry or time out, and it doesn't judge refusals: that is up to its users.
 #![forbid(unsafe_code)]

@@ -309,7 +309,7 @@ mod tests {
         let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
         let (timeout, cancel) = (Duration::from_millis(200), CancellationToken::new());
         let mut client = IngestClient::connect(&target, 64, timeout, &cancel).unwrap();
-        let error = client.greet(4, &cancel).unwrap_err();
+        let error = client.greet(4, false, &cancel).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, ClientError::Greet { .. }), "{text}");
         assert!(text.contains("the hello wasn't answered for 200ms"), "{text}");

@@ -167,7 +167,7 @@ mod tests {
             let options = RangeOptions { part_bytes: Some(KIB as u64), ..RangeOptions::default() };
             let parts = PartBufferOptions { buffers: 3, ..PartBufferOptions::default() };
             let engine = RangeEngine::new(&options).unwrap().with_part_buffers(&parts).unwrap();
-            let file = folder.file(name).await.unwrap();
+            let file = folder.file(name).await?;
             engine.download_into(&store, &path, &file).await.unwrap();
             file.give_name().await
         })

@@ -1,13 +1,8 @@
 //! The plan of a run: the rows to send, the answers to expect, and the start of the clock. All
 //! threads share it.
 
-<<<<<<< HEAD
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
-=======
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Instant;
->>>>>>> s14-fmisc
+use std::time::{Duration, Instant};
 
 use super::error::{ConnectionError, refusal_label};
 use super::named_rows::NamedRows;
@@ -41,15 +36,9 @@ pub(super) struct LoadPlan {
 
 impl LoadPlan {
     /// Starts the clock.
-<<<<<<< HEAD
     pub(super) fn new(options: LoadOptions, rows: ExpectedRows, ids: bool) -> LoadPlan {
-        let (asked, failed) = (OnceLock::new(), OnceLock::new());
-        LoadPlan { options, rows, start: Instant::now(), ids, asked, failed }
-=======
-    pub(super) fn new(options: LoadOptions, rows: ExpectedRows) -> LoadPlan {
-        let (failed, named) = (OnceLock::new(), Mutex::default());
-        LoadPlan { options, rows, start: Instant::now(), failed, named }
->>>>>>> s14-fmisc
+        let (asked, failed, named) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        LoadPlan { options, rows, start: Instant::now(), ids, asked, failed, named }
     }
 
     pub(super) fn now_ns(&self) -> u64 {

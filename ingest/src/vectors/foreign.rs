@@ -168,8 +168,10 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let start = &header[..length.min(TEXT_BYTES).min(header.len())];
     let is_json = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=0x7e | 0x80..);
+    let is_cut = start.len() < length;
     bytes.get(4..8) == Some(&[0; 4])
         && (start.starts_with(b"{\"") || start == b"{}")
+        && (is_cut || start.trim_ascii_end().ends_with(b"}"))
         && start.iter().all(is_json)
 }
 

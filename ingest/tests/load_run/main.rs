@@ -438,7 +438,6 @@ fn the_hello_tells_what_the_server_takes() {
     }
 }
 
-<<<<<<< HEAD
 /// A server that accepts the hello and says something else than the hello gets no vectors.
 #[test]
 fn a_hello_s_answer_must_fit_the_hello() {
@@ -457,7 +456,8 @@ fn a_hello_s_answer_must_fit_the_hello() {
         assert!(text.contains(named), "byte {at}: {text}");
         assert_eq!(seen.lock().unwrap().requests, 0, "byte {at}");
     }
-=======
+}
+
 /// With `--verify` also on connections of several threads; a service of one connection may count
 /// its rows alone.
 #[test]
@@ -473,7 +473,6 @@ fn no_row_is_named_on_two_connections() {
         ));
     }
     assert_eq!(run(&alone(1, 1)).unwrap().accepted.requests, 200);
->>>>>>> s14-fmisc
 }
 
 #[test]
