@@ -14,6 +14,8 @@ const OPERATIONS: usize = 4096;
 #[library_benchmark]
 #[bench::v1(args = (Mode::Count, 1), setup = Service::new)]
 #[bench::v8(args = (Mode::Count, 8), setup = Service::new)]
+#[bench::header1_v1(args = (Mode::Header1, 1), setup = Service::new)]
+#[bench::header1_v8(args = (Mode::Header1, 8), setup = Service::new)]
 #[bench::header_v1(args = (Mode::Header, 1), setup = Service::new)]
 #[bench::header_v8(args = (Mode::Header, 8), setup = Service::new)]
 fn request(mut service: Service) -> Service {

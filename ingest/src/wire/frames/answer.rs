@@ -91,6 +91,7 @@ fn write_scores(scores: &[f32], bytes: &mut [u8]) {
     fields.iter_mut().zip(scores).for_each(|(field, score)| *field = score.to_le_bytes());
 }
 
+#[inline(always)]
 fn header1(answer: &Answer<'_>) -> [u8; HEADER1_BYTES] {
     let Answer { status, credits, sequence, scores, .. } = *answer;
     let mut head = [0; HEADER1_BYTES];

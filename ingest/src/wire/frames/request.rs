@@ -96,6 +96,7 @@ fn no_ids(limits: &Limits) -> Option<Status> {
     limits.columns.id.then_some(Status::IdsMissing)
 }
 
+#[inline(always)]
 fn header1_front(bytes: &[u8], limits: &Limits) -> Front {
     let Some(bytes) = bytes.first_chunk::<HEADER1_BYTES>() else { return Front::Partial };
     if bytes[..MAGIC.len()] != MAGIC {
