@@ -1,5 +1,6 @@
 //! Text from outside on a terminal or in a log: names of objects and files, and texts of servers.
 
+use std::any::Any;
 use std::fmt::{self, Display, Write};
 
 /// A text as one line that shows all of its characters. Characters that control a terminal, end the
@@ -39,6 +40,13 @@ pub(crate) fn is_unprintable(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
     );
     character.is_control() || is_invisible
+}
+
+/// What a panic said, from what it carries.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slipring_objects::{DownloadError, OptionsError, UrlError};
 
 use crate::client::{GreetError, WrongAnswer};
-use crate::printable::Printable;
+use crate::printable::{Printable, panic_text};
 use crate::units::THREAD_FIX;
 use crate::vectors::{FormatError, RefusedRows};
 use crate::wire::frames::Status;
@@ -199,11 +199,7 @@ impl ObjectError {
 
     /// From what a panic carries.
     pub(super) fn panicked(payload: &(dyn Any + Send)) -> ObjectError {
-        let message = match payload.downcast_ref::<String>() {
-            Some(message) => message,
-            None => payload.downcast_ref::<&str>().copied().unwrap_or("without a message"),
-        };
-        ObjectError::Panicked { message: message.to_owned() }
+        ObjectError::Panicked { message: panic_text(payload).to_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use rustix::time::{ClockId, clock_gettime};
 use slipring::class::PooledBuf;
-use slipring::pipeline::{Lane, Refused};
+use slipring::pipeline::{Lane, LaneGrant, Refused};
 use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
@@ -140,12 +140,8 @@ impl Intake {
         if room == 0 {
             return self.receive_whole(conn, parser, lane, buffers, meters);
         }
-        let mut grant = match lane.reserve_rest(self.receive_min_bytes) {
-            Ok(grant) => grant,
-            Err(refused) => {
-                self.note_refused(refused, &mut meters.counters);
-                return IntakeStep::Idle;
-            }
+        let Some(mut grant) = self.reserve(lane, self.receive_min_bytes, meters) else {
+            return IntakeStep::Idle;
         };
         let most = grant.len().min(self.receive_max_bytes).min(room);
         let bytes = match conn.receive(&mut grant[..most]) {
@@ -155,6 +151,19 @@ impl Intake {
         let Ok(bytes) = grant.received(bytes) else { unreachable!("no more than was reserved") };
         let receive = PoolReceive { id: conn.id, bytes, arrival: self.note_receive(meters) };
         self.push_received(conn, receive, parser, lane, buffers, meters)
+    }
+
+    /// The rest of the current chunk, at least `min` bytes; None if the lane has no room.
+    #[inline]
+    fn reserve<'l>(
+        &mut self,
+        lane: &'l mut Lane<Request>,
+        min: usize,
+        meters: &mut IoMeters,
+    ) -> Option<LaneGrant<'l>> {
+        lane.reserve_rest(min)
+            .map_err(|refused| self.note_refused(refused, &mut meters.counters))
+            .ok()
     }
 
     /// Receives complete frames only, as many as the connection's cap allows, and leaves the rest
@@ -174,12 +183,8 @@ impl Intake {
             // Its turn comes when it has read an answer.
             return IntakeStep::Idle;
         }
-        let mut grant = match lane.reserve_rest(self.frame_bytes_max) {
-            Ok(grant) => grant,
-            Err(refused) => {
-                self.note_refused(refused, &mut meters.counters);
-                return IntakeStep::Idle;
-            }
+        let Some(mut grant) = self.reserve(lane, self.frame_bytes_max, meters) else {
+            return IntakeStep::Idle;
         };
         let most = grant.len().min(self.receive_max_bytes);
         let bytes = match conn.peek(&mut grant[..most]) {
@@ -222,12 +227,8 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
-        let mut grant = match lane.reserve_rest(self.frame_bytes_max) {
-            Ok(grant) => grant,
-            Err(refused) => {
-                self.note_refused(refused, &mut meters.counters);
-                return IntakeStep::Idle;
-            }
+        let Some(mut grant) = self.reserve(lane, self.frame_bytes_max, meters) else {
+            return IntakeStep::Idle;
         };
         let mut bytes = 0;
         while let Parsed::Incomplete { missing_bytes } =

@@ -11,6 +11,7 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
+use crate::printable::panic_text;
 use crate::sink::Sink;
 use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
 use crate::units::THREAD_FIX;
@@ -106,12 +107,7 @@ impl LaneThread {
 
     pub(super) fn join(self) -> LaneEnd {
         self.thread.join().unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let failure =
-                format!("the IO thread panicked: {}", text.unwrap_or("without a message"));
+            let failure = format!("the IO thread panicked: {}", panic_text(&*panic));
             LaneEnd {
                 io: IoReport { failure: Some(failure), ..IoReport::default() },
                 ..LaneEnd::default()
