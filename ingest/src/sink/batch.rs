@@ -1,12 +1,10 @@
-//! The open batch of a lane, whose rows are accepted and not yet encoded, and the schema of its
-//! segments.
+//! The open batch of a lane, whose rows are accepted and not yet encoded.
 //!
 //! Promises:
 //! - Rows are copied once, into the open batch, and not again before they are encoded.
 //! - Memory for rows is allocated at start. The batch grows beyond its size only by the rows of the
 //!   one `append` during which the disk began to refuse.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -15,49 +13,11 @@ use arrow_array::{
 };
 use arrow_buffer::{ArrowNativeType, Buffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, SchemaRef};
 
 use super::SinkError;
-use super::columns::{Columns, ID, SEQUENCE, TIME, VECTOR};
+use super::columns::Columns;
 use super::rows::{ID_BYTES, SinkRows};
-
-/// The schema of a lane's segments. The metadata of each field says what the column holds.
-pub(super) fn schema(dim: u32, lane: u32, columns: Columns) -> SchemaRef {
-    let list = DataType::FixedSizeList(Arc::new(item()), list_size(dim));
-    let mut fields = vec![
-        field(
-            SEQUENCE,
-            DataType::UInt64,
-            "number of the row in its lane, from 0, in the order in which rows were accepted",
-            "rows",
-        ),
-        field(VECTOR, list, "components of the vector, as the client sent them", "the client's"),
-    ];
-    if columns.id {
-        let content = "the client's name for the vector, as sent";
-        fields.push(field(ID, DataType::UInt64, content, "none"));
-    }
-    if columns.time {
-        let content =
-            "when the vector's request had arrived, by the clock of the service's machine";
-        let unit = "microseconds since 1970-01-01T00:00:00 UTC";
-        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-        fields.push(field(TIME, time, content, unit));
-    }
-    let metadata = [
-        ("slipring.format", "1".to_owned()),
-        ("slipring.dim", dim.to_string()),
-        ("slipring.lane", lane.to_string()),
-    ];
-    Arc::new(Schema::new_with_metadata(fields, metadata))
-}
-
-fn field(name: &str, kind: DataType, content: &str, unit: &str) -> Field {
-    let metadata = [("slipring.content", content), ("slipring.unit", unit)];
-    Field::new(name, kind, false).with_metadata(HashMap::from(
-        metadata.map(|(key, value)| (key.to_owned(), value.to_owned())),
-    ))
-}
 
 /// Rows that are accepted and not yet encoded.
 pub(super) struct OpenBatch {

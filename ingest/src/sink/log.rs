@@ -14,11 +14,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::batch::{OpenBatch, schema};
+use super::batch::OpenBatch;
 use super::folder::{DataDir, LaneClaim};
 use super::record::Record;
 use super::segment::{LaneFolders, Segment};
 use super::{Sink, SinkError, SinkRows, SinkTotals, files, layout, reader};
+use crate::log::{RowShape, segment_schema};
 
 /// The most bytes of vectors in a record batch (which holds at least one row).
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -102,7 +103,12 @@ impl SegmentLog {
             None => 0,
         };
         let torn = rename_torn(&folders.open)?;
-        let batch = OpenBatch::new(schema(dim, lane, columns), dim, columns, options.batch_rows);
+        let batch = OpenBatch::new(
+            segment_schema(RowShape { dim, columns }, lane),
+            dim,
+            columns,
+            options.batch_rows,
+        );
         Ok(Self {
             folders,
             segment_bytes: options.segment_bytes,

@@ -33,6 +33,7 @@ mod rows;
 mod segment;
 
 pub use columns::{ColumnWord, Columns};
+pub(crate) use columns::{ID, SEQUENCE, TIME, VECTOR};
 pub use error::SinkError;
 pub use files::DataMode;
 pub use folder::{DataDir, DataOptions};

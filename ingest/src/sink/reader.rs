@@ -18,13 +18,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_ipc::reader::read_footer_length;
-use arrow_ipc::{
-    Block, Footer, Int, Precision, RecordBatch, TimeUnit, root_as_footer, root_as_message,
-};
+use arrow_ipc::{Block, RecordBatch, root_as_footer, root_as_message};
 
-use super::columns::{Columns, ID, SEQUENCE, TIME, VECTOR};
+use super::columns::Columns;
 use super::record::{self, Record};
 use super::{SinkError, layout};
+use crate::log::shape_of;
 
 /// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +162,9 @@ impl SegmentReader {
         let (footer, footer_at) = reader.read_footer(file_bytes)?;
         let footer = root_as_footer(&footer)
             .map_err(|error| reader.broken(format!("its footer: {error}")))?;
-        let found = record_of(&footer)
+        let found = footer
+            .schema()
+            .and_then(shape_of)
             .ok_or_else(|| reader.broken("its columns aren't those that the log writes"))?;
         let path = || path.to_owned();
         if found.dim != dim {
@@ -297,32 +298,4 @@ fn place(
     let fits =
         bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= body.end;
     fits.then_some(start)
-}
-
-/// What a file's schema says; None if its columns aren't those of a segment.
-fn record_of(footer: &Footer<'_>) -> Option<Record> {
-    let fields = footer.schema()?.fields().filter(|fields| fields.len() >= 2)?;
-    let names: Option<Vec<&str>> = fields.iter().map(|field| field.name()).collect();
-    let names = names?;
-    let [SEQUENCE, VECTOR, further @ ..] = names.as_slice() else { return None };
-    let columns = Columns::of_names(further)?;
-    for (field, name) in fields.iter().skip(2).zip(columns.names()) {
-        let typed = match name {
-            ID => field.type_as_int().is_some_and(|kind| is_u64(&kind)),
-            TIME => field.type_as_timestamp()?.unit() == TimeUnit::MICROSECOND,
-            _ => false,
-        };
-        typed.then_some(())?;
-    }
-    let (sequence, vector) = (fields.get(0).type_as_int()?, fields.get(1));
-    let item = vector.children().filter(|children| children.len() == 1)?.get(0);
-    let typed =
-        is_u64(&sequence) && item.type_as_floating_point()?.precision() == Precision::SINGLE;
-    let dim =
-        u32::try_from(vector.type_as_fixed_size_list()?.listSize()).ok().filter(|dim| *dim > 0)?;
-    typed.then_some(Record { dim, columns })
-}
-
-fn is_u64(kind: &Int<'_>) -> bool {
-    kind.bitWidth() == 64 && !kind.is_signed()
 }

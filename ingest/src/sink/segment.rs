@@ -31,14 +31,14 @@ use super::{SinkError, layout};
 const BATCHES_MAX: u64 = 1 << 16;
 
 /// The operations on a segment's file. Tests replace the file with one that fails.
-pub(super) trait Disk {
+pub(super) trait PartFile {
     /// Writes some of `bytes` at `offset_bytes` and returns the number written.
     fn write_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<usize>;
     /// Returns once everything written is on the disk.
     fn sync_data(&self) -> io::Result<()>;
 }
 
-impl Disk for File {
+impl PartFile for File {
     fn write_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<usize> {
         FileExt::write_at(self, bytes, offset_bytes)
     }
@@ -100,7 +100,7 @@ impl Segment<File> {
     }
 }
 
-impl<D: Disk> Segment<D> {
+impl<D: PartFile> Segment<D> {
     fn new(disk: D, part: PathBuf, complete: PathBuf, schema: &Schema, memory: Vec<u8>) -> Self {
         assert!(memory.is_empty(), "bytes of another segment: {}", memory.len());
         let writer = FileWriter::try_new(memory, schema)

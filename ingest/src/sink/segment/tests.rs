@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::batch::schema;
 use super::super::{Columns, SinkRows};
 use super::*;
+use crate::log::{RowShape, segment_schema};
 
 const DIM: u32 = 3;
 
@@ -29,7 +29,7 @@ struct FaultyDisk {
     syncs: RefCell<VecDeque<Fault>>,
 }
 
-impl Disk for FaultyDisk {
+impl PartFile for FaultyDisk {
     fn write_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<usize> {
         match self.writes.borrow_mut().pop_front().unwrap_or(Fault::None) {
             Fault::None => FileExt::write_at(&self.file, bytes, offset_bytes),
@@ -60,7 +60,8 @@ struct Fixture {
 impl Fixture {
     fn new(writes: &[Fault], syncs: &[Fault]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let schema = schema(DIM, 0, Columns::default());
+        let shape = RowShape { dim: DIM, columns: Columns::default() };
+        let schema = segment_schema(shape, 0);
         let part = layout::part(folder.path(), 0);
         let disk = FaultyDisk {
             file: File::create_new(&part).unwrap(),

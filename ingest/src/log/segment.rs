@@ -1,0 +1,494 @@
+//! A live segment: one file, from its creation to its final name.
+//!
+//! ```text
+//!   rows ──▶ RecordBuffer ──place──▶ stamped record ──write──▶ seg-N.arrow.part
+//!                                                              │ SyncRound::run: file, folder
+//!                                                              ▼ durable
+//!   seal: end of stream, footer ──▶ sync ──▶ seg-N.arrow ──▶ both folders synced
+//! ```
+//! Promises:
+//! - A record that has its place is never changed: a write that was refused goes on at the byte
+//!   where it stopped, with the same bytes.
+//! - The final name appears only when the file is whole and on the disk.
+//! - After a failed sync nothing is added, and no later sync is believed.
+//!
+//! Doesn't decide when to sync or to seal, and writes on the caller's thread. A caller that writes
+//! itself, several records at once, uses [`SegmentWriter::place`], [`SegmentWriter::file`] and
+//! [`SegmentWriter::note_written`] instead of [`SegmentWriter::write`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+
+use super::buffer::{PlacedRecord, RecordBuffer};
+use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
+use super::error::LogError;
+use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
+use super::header::{RecordHeader, RecordPlace, Stamp, restamp};
+use super::names::LogFolders;
+use super::shape::{RowShape, encode_head};
+
+/// What all segments of a lane's log have in common.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentKind {
+    pub schema: SchemaRef,
+    pub shape: RowShape,
+    pub epoch: u64,
+    pub block_bytes: usize,
+}
+
+/// A record's place in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes: those of [`RecordBuffer::record`].
+    pub bytes: u64,
+    /// The sequence of its first row.
+    pub first_sequence: u64,
+    /// The sequence after its last row.
+    pub next_sequence: u64,
+}
+
+/// How far a segment is in one respect: its bytes, and the sequence after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Bytes from the beginning of the file.
+    pub file_bytes: u64,
+    /// The sequence that follows.
+    pub next_sequence: u64,
+}
+
+/// The last step towards the final name.
+#[derive(Debug)]
+enum SealStep {
+    Records,
+    /// The end of the file, and how much of it is written.
+    End(Vec<u8>, usize),
+    Synced,
+    Renamed,
+}
+
+/// A live segment.
+#[derive(Debug)]
+pub struct SegmentWriter<D: Disk> {
+    disk: D,
+    file: Arc<D::File>,
+    path: PathBuf,
+    folders: LogFolders,
+    kind: SegmentKind,
+    first_sequence: u64,
+    /// Behind the last record that has its place.
+    placed: LogPosition,
+    /// Behind the last record that is written.
+    written: LogPosition,
+    /// Behind the last record that is on the disk.
+    durable: LogPosition,
+    /// Checksum of the last placed record.
+    before: u32,
+    records: Vec<RecordPlace>,
+    /// Whether the file's name is on the disk.
+    is_named: bool,
+    /// The system's number of the error after which nothing is certain.
+    dead: Option<Option<i32>>,
+    step: SealStep,
+}
+
+impl<D: Disk> SegmentWriter<D> {
+    /// Creates the file of a segment at `path` and writes its head.
+    pub(super) fn create(
+        disk: &D,
+        folders: &LogFolders,
+        path: PathBuf,
+        first_sequence: u64,
+        kind: SegmentKind,
+    ) -> Result<Self, LogError> {
+        let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
+        let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
+        let mut written = 0;
+        if let Err(error) = write_on(&file, &head, 0, &mut written) {
+            // Without it a later try would find its name taken.
+            let _ = disk.remove(&path);
+            return Err(LogError::io("write", &path)(error));
+        }
+        let position = LogPosition { file_bytes: head.len() as u64, next_sequence: first_sequence };
+        let durable = LogPosition { file_bytes: 0, ..position };
+        let records = Vec::new();
+        Ok(Self {
+            disk: disk.clone(),
+            file: Arc::new(file),
+            path,
+            folders: folders.clone(),
+            kind,
+            first_sequence,
+            placed: position,
+            written: position,
+            durable,
+            before,
+            records,
+            is_named: false,
+            dead: None,
+            step: SealStep::Records,
+        })
+    }
+
+    /// A segment whose records were found in a file, to be sealed. It has nothing behind them.
+    pub(super) fn found(
+        disk: &D,
+        folders: &LogFolders,
+        (path, file): (PathBuf, D::File),
+        kind: SegmentKind,
+        first_sequence: u64,
+        records: &[RecordHeader],
+    ) -> Self {
+        let durable = LogPosition { file_bytes: 0, next_sequence: first_sequence };
+        let end = records.last().map_or(durable, |last| LogPosition {
+            file_bytes: last.offset() + last.record_bytes(),
+            next_sequence: last.next_sequence(),
+        });
+        Self {
+            disk: disk.clone(),
+            file: Arc::new(file),
+            path,
+            folders: folders.clone(),
+            kind,
+            first_sequence,
+            placed: end,
+            written: end,
+            durable,
+            before: 0,
+            records: records.iter().map(RecordHeader::place).collect(),
+            is_named: false,
+            dead: None,
+            step: SealStep::Records,
+        }
+    }
+
+    /// Adds a record of another file: its bytes get their place here.
+    pub(super) fn adopt(
+        &mut self,
+        record: &mut [u8],
+        header: &RecordHeader,
+    ) -> Result<(), LogError> {
+        let offset = self.written.file_bytes;
+        let stamp = Stamp { offset, before: self.before, durable_bytes: 0, ..header.stamp };
+        let damaged = || LogError::no_segment(&self.path, "a record changed while it was copied");
+        self.before = restamp(record, header, &stamp).ok_or_else(damaged)?;
+        write_on(&*self.file, record, offset, &mut 0).map_err(LogError::io("write", &self.path))?;
+        self.records.push(RecordPlace { offset, ..header.place() });
+        self.written = LogPosition {
+            file_bytes: offset + record.len() as u64,
+            next_sequence: header.next_sequence(),
+        };
+        self.placed = self.written;
+        Ok(())
+    }
+
+    /// The sequence of its first row.
+    #[must_use]
+    pub fn first_sequence(&self) -> u64 {
+        self.first_sequence
+    }
+
+    /// The sequence that the next record begins with.
+    #[must_use]
+    pub fn next_sequence(&self) -> u64 {
+        self.placed.next_sequence
+    }
+
+    /// How far the file is written.
+    #[must_use]
+    pub fn written(&self) -> LogPosition {
+        self.written
+    }
+
+    /// How far the file is on the disk.
+    #[must_use]
+    pub fn durable(&self) -> LogPosition {
+        self.durable
+    }
+
+    /// The file while it is live.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file, for a caller that writes records itself.
+    #[must_use]
+    pub fn file(&self) -> &Arc<D::File> {
+        &self.file
+    }
+
+    /// Whether the disk has failed: the segment takes no more records.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_some()
+    }
+
+    /// Whether it takes no more records: it has `segment_bytes`, its footer is full, or it is being
+    /// sealed.
+    #[must_use]
+    pub fn is_full(&self, segment_bytes: u64) -> bool {
+        self.placed.file_bytes >= segment_bytes
+            || self.records.len() >= RECORDS_MAX
+            || !matches!(self.step, SealStep::Records)
+    }
+
+    /// Gives the rows of a buffer their sequences, and their record its place behind the last one.
+    /// A buffer that has its place already keeps it: it must be the last that was placed here.
+    ///
+    /// # Errors
+    /// A segment whose disk has failed, and the end of the sequences.
+    pub fn place(&mut self, buffer: &mut RecordBuffer) -> Result<Placed, LogError> {
+        self.check_alive()?;
+        if buffer.placed().is_some() {
+            return self.place_in_here(buffer);
+        }
+        assert!(matches!(self.step, SealStep::Records), "a record behind the end of the stream");
+        let first_sequence = self.placed.next_sequence;
+        let end = || LogError::SequencesEnd { path: self.folders.complete.clone() };
+        first_sequence.checked_add(buffer.rows() as u64).ok_or_else(end)?;
+        let stamp = Stamp {
+            epoch: self.kind.epoch,
+            offset: self.placed.file_bytes,
+            first_sequence,
+            durable_bytes: self.durable.file_bytes,
+            before: self.before,
+        };
+        let record = buffer.place(stamp, self.first_sequence);
+        let placed = place_of(&record);
+        let header_bytes = record.header_bytes;
+        let body_bytes = placed.bytes - header_bytes as u64;
+        self.records.push(RecordPlace { offset: placed.offset, header_bytes, body_bytes });
+        self.before = record.crc;
+        self.placed = LogPosition {
+            file_bytes: placed.offset + placed.bytes,
+            next_sequence: placed.next_sequence,
+        };
+        Ok(placed)
+    }
+
+    /// The place of a buffer's record, if that is in this segment.
+    fn place_in_here(&self, buffer: &RecordBuffer) -> Result<Placed, LogError> {
+        let first_sequence = self.placed.next_sequence;
+        let record = buffer.placed().ok_or(LogError::LeftOut { first_sequence })?;
+        let placed = place_of(record);
+        let is_here = record.segment == self.first_sequence
+            && placed.offset + placed.bytes <= self.placed.file_bytes;
+        match is_here {
+            true => Ok(placed),
+            false => Err(LogError::LeftOut { first_sequence: placed.first_sequence }),
+        }
+    }
+
+    /// Writes the record of a buffer that has its place. After an error the next call goes on where
+    /// this one stopped.
+    ///
+    /// # Errors
+    /// A segment whose disk has failed, and system errors.
+    pub fn write(&mut self, buffer: &mut RecordBuffer) -> Result<(), LogError> {
+        self.check_alive()?;
+        let placed = self.place_in_here(buffer)?;
+        if let Some((record, written)) = buffer.record_and_written() {
+            write_on(&*self.file, record, placed.offset, written)
+                .map_err(LogError::io("write", &self.path))?;
+        }
+        self.note_written(&placed);
+        Ok(())
+    }
+
+    /// Notes that a record is written. Records are noted in the order of their places.
+    pub fn note_written(&mut self, placed: &Placed) {
+        let end = placed.offset + placed.bytes;
+        assert!(
+            placed.offset <= self.written.file_bytes && end <= self.placed.file_bytes,
+            "a record before the one that is next"
+        );
+        if end > self.written.file_bytes {
+            self.written = LogPosition { file_bytes: end, next_sequence: placed.next_sequence };
+        }
+    }
+
+    /// What has to be done to make durable what is written now. It may run on another thread; its
+    /// outcome belongs into [`SegmentWriter::end_sync`].
+    #[must_use]
+    pub fn begin_sync(&self) -> SyncRound<D> {
+        SyncRound {
+            disk: self.disk.clone(),
+            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            folder: (!self.is_named).then(|| self.folders.open.clone()),
+            position: self.written,
+        }
+    }
+
+    /// Notes the outcome of a [`SyncRound`] of this segment. After a failure the segment is dead.
+    ///
+    /// # Errors
+    /// The failure.
+    pub fn end_sync(&mut self, outcome: Result<LogPosition, LogError>) -> Result<(), LogError> {
+        match outcome {
+            Ok(position) => {
+                self.check_alive()?;
+                self.is_named = true;
+                if position.file_bytes > self.durable.file_bytes {
+                    self.durable = position;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.dead.get_or_insert(number_of(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the segment its final name, and removes it if no record is written. Records that are
+    /// placed and not written are left out: their sequences stay without rows. After an error that
+    /// may be tried again the next call repeats the failed step.
+    ///
+    /// # Errors
+    /// System errors; a failed sync, after which the segment is dead.
+    pub fn seal(&mut self) -> Result<Option<SealedSegment>, LogError> {
+        loop {
+            self.check_alive()?;
+            match &mut self.step {
+                SealStep::Records => {
+                    self.leave_unwritten_out()?;
+                    if self.records.is_empty() {
+                        return self.remove().map(|()| None);
+                    }
+                    let end = encode_end(&self.kind.schema, &self.records);
+                    self.step = SealStep::End(end, 0);
+                }
+                SealStep::End(end, written) => {
+                    write_on(&*self.file, end, self.written.file_bytes, written)
+                        .map_err(LogError::io("write", &self.path))?;
+                    let synced = sync_uninterrupted(&*self.file);
+                    if let Err(error) = synced {
+                        self.dead = Some(error.raw_os_error());
+                        return Err(LogError::sync(&self.path)(error));
+                    }
+                    self.step = SealStep::Synced;
+                }
+                SealStep::Synced => {
+                    self.rename()?;
+                    self.step = SealStep::Renamed;
+                }
+                SealStep::Renamed => {
+                    for folder in [&self.folders.complete, &self.folders.open] {
+                        self.disk
+                            .sync_folder(folder)
+                            .map_err(LogError::io("sync the folder", folder))?;
+                    }
+                    self.durable = self.written;
+                    return Ok(Some(self.sealed()));
+                }
+            }
+        }
+    }
+
+    fn leave_unwritten_out(&mut self) -> Result<(), LogError> {
+        let written = self.written.file_bytes;
+        if self.placed.file_bytes > written {
+            self.file.truncate(written).map_err(LogError::io("cut", &self.path))?;
+            self.records.retain(|record| record.end() <= written);
+            self.placed = self.written;
+        }
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<(), LogError> {
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LogError::io("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that sealing adds to the file: what a full disk must still have room for.
+    #[must_use]
+    pub fn end_bytes(&self) -> u64 {
+        encode_end(&self.kind.schema, &[]).len() as u64 + 24 * self.records.len() as u64 + 8
+    }
+
+    fn sealed(&self) -> SealedSegment {
+        let path = self.folders.sealed(self.first_sequence);
+        let end_bytes = encode_end(&self.kind.schema, &self.records).len() as u64;
+        SealedSegment {
+            path,
+            first_sequence: self.first_sequence,
+            next_sequence: self.written.next_sequence,
+            file_bytes: self.written.file_bytes + end_bytes,
+            records: self.records.len(),
+            is_old: false,
+        }
+    }
+
+    fn rename(&self) -> Result<(), LogError> {
+        let path = self.folders.sealed(self.first_sequence);
+        self.disk.rename_new(&self.path, &path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => LogError::Exists { path },
+            _ => LogError::io("rename", &self.path)(error),
+        })
+    }
+
+    fn check_alive(&self) -> Result<(), LogError> {
+        let Some(number) = self.dead else { return Ok(()) };
+        let source =
+            number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+        Err(LogError::SyncFailed { path: self.path.clone(), source })
+    }
+}
+
+fn place_of(record: &PlacedRecord) -> Placed {
+    Placed {
+        offset: record.stamp.offset,
+        bytes: record.range.len() as u64,
+        first_sequence: record.stamp.first_sequence,
+        next_sequence: record.stamp.first_sequence + record.rows as u64,
+    }
+}
+
+fn number_of(error: &LogError) -> Option<i32> {
+    match error {
+        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => source.raw_os_error(),
+        _ => None,
+    }
+}
+
+/// Makes a segment's bytes durable: those that were written when it was made. On the descriptor
+/// that wrote them, and with the file's name the first time.
+#[derive(Debug)]
+#[must_use = "nothing is durable before it has run"]
+pub struct SyncRound<D: Disk> {
+    disk: D,
+    file: Arc<D::File>,
+    path: PathBuf,
+    folder: Option<PathBuf>,
+    position: LogPosition,
+}
+
+impl<D: Disk> SyncRound<D> {
+    /// How far the segment is durable once this round has succeeded.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Syncs, and returns how far the segment is durable.
+    ///
+    /// # Errors
+    /// What the system says of the file or its folder: nothing more is certain than before.
+    pub fn run(self) -> Result<LogPosition, LogError> {
+        sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))?;
+        if let Some(folder) = &self.folder {
+            self.disk.sync_folder(folder).map_err(LogError::sync(folder))?;
+        }
+        Ok(self.position)
+    }
+}
