@@ -8,7 +8,8 @@
 //! ```
 //! Promises:
 //! - A row whose sequence is below [`LaneLog::durable_through`] survives a crash of the machine,
-//!   unless a [`LaneLog::replace_dead`] has said that it is lost.
+//!   unless a [`LaneLog::replace_dead`] has said that it is lost, or its record was never written
+//!   whole and [`LaneLog::seal`] has left it out.
 //! - Rows are in the log in the order in which they were appended, each once.
 //! - No sequence is given twice, whatever crashes and whatever is moved away: after an end without
 //!   `close` the sequences go on behind a gap of [`LogOptions::gap_rows`].
@@ -153,8 +154,8 @@ impl<D: Disk> LaneLog<D> {
         self.next_sequence
     }
 
-    /// The sequence before which every row of this start is on the disk, those aside that a
-    /// [`LaneLog::replace_dead`] has reported as lost.
+    /// The sequence before which every row of this start is on the disk, those aside that
+    /// [`LaneLog::replace_dead`] has reported as lost or [`LaneLog::seal`] has left out.
     #[must_use]
     pub fn durable_through(&self) -> u64 {
         self.durable_through
@@ -174,13 +175,19 @@ impl<D: Disk> LaneLog<D> {
 
     /// Writes the rows of a buffer as one record behind the last one. The caller clears the buffer.
     /// After an error that may be tried again the next call, with the same buffer, goes on where
-    /// this one stopped. A buffer without rows writes nothing.
+    /// this one stopped. Another buffer says that this one is given up: its record is left out, and
+    /// the segment sealed before it. A buffer without rows writes nothing.
     ///
     /// # Errors
     /// System errors; a segment whose disk has failed, see [`LaneLog::replace_dead`].
     pub fn append(&mut self, buffer: &mut RecordBuffer) -> Result<(), LogError> {
         if buffer.rows() == 0 {
             return Ok(());
+        }
+        let is_given_up =
+            |segment: &SegmentWriter<D>| segment.written().next_sequence < segment.next_sequence();
+        if buffer.record().is_none() && self.segment.as_ref().is_some_and(is_given_up) {
+            self.seal()?;
         }
         self.place(buffer)?;
         match &mut self.segment {
@@ -191,7 +198,8 @@ impl<D: Disk> LaneLog<D> {
 
     /// The first half of [`LaneLog::append`], for a caller that writes itself: the record gets its
     /// place, in a new segment if there is none or it is full. The record's bytes then go to that
-    /// place of [`SegmentWriter::file`], and [`LaneLog::note_written`] follows, in order.
+    /// place of [`SegmentWriter::file`], and [`LaneLog::note_written`] follows, in order. A log is
+    /// written either so or by `append`.
     ///
     /// # Errors
     /// As [`LaneLog::append`].
@@ -224,13 +232,13 @@ impl<D: Disk> LaneLog<D> {
         }
     }
 
-    /// What makes durable all that is written now; None if nothing isn't. It may run on another
-    /// thread. Its outcome belongs into [`LaneLog::end_sync`], unless the segment has been sealed
-    /// meanwhile.
-    #[must_use]
+    /// What makes durable all that is written now; None if nothing isn't, or if the segment is being
+    /// sealed: then [`LaneLog::seal`] does it. It may run on another
+    /// thread, while this one appends. Its outcome belongs into [`LaneLog::end_sync`].
     pub fn begin_sync(&self) -> Option<SyncRound<D>> {
         let segment = self.segment.as_ref()?;
-        (segment.durable() != segment.written()).then(|| segment.begin_sync())
+        let is_due = segment.durable() != segment.written() && !segment.is_ending();
+        is_due.then(|| segment.begin_sync())
     }
 
     /// Notes the outcome of a round.
@@ -238,31 +246,40 @@ impl<D: Disk> LaneLog<D> {
     /// # Errors
     /// The failure: the segment is dead, and the acknowledgements that waited for this round fail.
     pub fn end_sync(&mut self, outcome: Result<LogPosition, LogError>) -> Result<(), LogError> {
-        if let Some(segment) = &mut self.segment {
-            segment.end_sync(outcome)?;
-            self.durable_through = segment.durable().next_sequence;
+        match &mut self.segment {
+            Some(segment) => {
+                segment.end_sync(outcome)?;
+                let durable = segment.durable().next_sequence;
+                self.durable_through = self.durable_through.max(durable);
+                Ok(())
+            }
+            None => outcome.map(drop),
         }
-        Ok(())
     }
 
-    /// Makes durable all that is written.
+    /// Makes durable all that is written. Goes on sealing a segment whose sealing has begun.
     ///
     /// # Errors
     /// As [`LaneLog::end_sync`].
     pub fn sync(&mut self) -> Result<(), LogError> {
+        if self.segment.as_ref().is_some_and(SegmentWriter::is_ending) {
+            return self.seal().map(drop);
+        }
         match self.begin_sync() {
             Some(round) => self.end_sync(round.run()),
             None => Ok(()),
         }
     }
 
-    /// Seals the live segment; None if it has no written record. Records that have a place and
-    /// aren't written are left out.
+    /// Seals the live segment; None if it has no written record. A record that has its place and
+    /// isn't written is left out: its rows aren't in the log, and a later [`LaneLog::append`] of its
+    /// buffer says so. Waits for a round that runs.
     ///
     /// # Errors
     /// As [`SegmentWriter::seal`].
     pub fn seal(&mut self) -> Result<Option<SealedSegment>, LogError> {
         let Some(segment) = &mut self.segment else { return Ok(None) };
+        segment.end_records();
         // A sealed segment may be moved away. Then this file alone says that its sequences are
         // given, so it says it first.
         let next_sequence = self.next_sequence;
@@ -276,7 +293,7 @@ impl<D: Disk> LaneLog<D> {
     }
 
     /// After a failed sync: reads the dead segment again from the disk, and seals what is valid.
-    /// Its rows at or above the sequence after them are lost. Buffers that had their place in it
+    /// Its rows that [`RecoveredFile::holds`] doesn't know are lost, the others durable. Buffers that had their place in it
     /// are to be cleared. The next record begins a new segment. None if no segment is dead.
     ///
     /// # Errors

@@ -49,3 +49,6 @@ pub use recover::{Damage, RecoveredFile, Recovery};
 pub use segment::{LogPosition, Placed, SegmentWriter, SyncRound};
 pub use shape::{Head, RowShape};
 pub(crate) use shape::{segment_schema, shape_of};
+
+#[cfg(test)]
+mod tests;

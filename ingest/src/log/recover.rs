@@ -82,6 +82,13 @@ impl RecoveredFile {
     pub fn rows(&self) -> u64 {
         self.sealed.iter().map(|sealed| sealed.next_sequence - sealed.first_sequence).sum()
     }
+
+    /// Whether the row with this sequence was found in the file.
+    #[must_use]
+    pub fn holds(&self, sequence: u64) -> bool {
+        let holds = |s: &SealedSegment| (s.first_sequence..s.next_sequence).contains(&sequence);
+        self.sealed.iter().any(holds)
+    }
 }
 
 impl fmt::Display for RecoveredFile {

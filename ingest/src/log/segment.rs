@@ -18,7 +18,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
 
@@ -55,6 +56,8 @@ pub struct Placed {
 /// How far a segment is in one respect: its bytes, and the sequence after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPosition {
+    /// The first sequence of the segment.
+    pub segment: u64,
     /// Bytes from the beginning of the file.
     pub file_bytes: u64,
     /// The sequence that follows.
@@ -65,6 +68,8 @@ pub struct LogPosition {
 #[derive(Debug)]
 enum SealStep {
     Records,
+    /// No more of them.
+    Begun,
     /// The end of the file, and how much of it is written.
     End(Vec<u8>, usize),
     Synced,
@@ -91,9 +96,42 @@ pub struct SegmentWriter<D: Disk> {
     records: Vec<RecordPlace>,
     /// Whether the file's name is on the disk.
     is_named: bool,
-    /// The system's number of the error after which nothing is certain.
-    dead: Option<Option<i32>>,
+    syncs: Arc<SyncState>,
     step: SealStep,
+}
+
+/// What all syncs of a segment share. One runs at a time: the kernel reports an error to one of
+/// two, and the other would be believed.
+#[derive(Debug, Default)]
+struct SyncState {
+    one: Mutex<()>,
+    /// 0, or the system's number of the error after which nothing is certain, or -1 without one.
+    failed: AtomicI32,
+}
+
+impl SyncState {
+    fn check(&self, path: &Path) -> Result<(), LogError> {
+        let source = match self.failed.load(Ordering::Acquire) {
+            0 => return Ok(()),
+            -1 => io::ErrorKind::Other.into(),
+            number => io::Error::from_raw_os_error(number),
+        };
+        Err(LogError::SyncFailed { path: path.to_owned(), source })
+    }
+
+    /// Runs one sync. After an error none is believed any more.
+    fn run(
+        &self,
+        path: &Path,
+        sync: impl FnOnce() -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(path)?;
+        sync().inspect_err(|error| {
+            let number = number_of(error).filter(|number| *number > 0).unwrap_or(-1);
+            self.failed.store(number, Ordering::Release);
+        })
+    }
 }
 
 impl<D: Disk> SegmentWriter<D> {
@@ -113,7 +151,9 @@ impl<D: Disk> SegmentWriter<D> {
             let _ = disk.remove(&path);
             return Err(LogError::io("write", &path)(error));
         }
-        let position = LogPosition { file_bytes: head.len() as u64, next_sequence: first_sequence };
+        let segment = first_sequence;
+        let file_bytes = head.len() as u64;
+        let position = LogPosition { segment, file_bytes, next_sequence: first_sequence };
         let durable = LogPosition { file_bytes: 0, ..position };
         let records = Vec::new();
         Ok(Self {
@@ -129,7 +169,7 @@ impl<D: Disk> SegmentWriter<D> {
             before,
             records,
             is_named: false,
-            dead: None,
+            syncs: Arc::default(),
             step: SealStep::Records,
         })
     }
@@ -143,8 +183,10 @@ impl<D: Disk> SegmentWriter<D> {
         first_sequence: u64,
         records: &[RecordHeader],
     ) -> Self {
-        let durable = LogPosition { file_bytes: 0, next_sequence: first_sequence };
+        let segment = first_sequence;
+        let durable = LogPosition { segment, file_bytes: 0, next_sequence: first_sequence };
         let end = records.last().map_or(durable, |last| LogPosition {
+            segment,
             file_bytes: last.offset() + last.record_bytes(),
             next_sequence: last.next_sequence(),
         });
@@ -161,7 +203,7 @@ impl<D: Disk> SegmentWriter<D> {
             before: 0,
             records: records.iter().map(RecordHeader::place).collect(),
             is_named: false,
-            dead: None,
+            syncs: Arc::default(),
             step: SealStep::Records,
         }
     }
@@ -179,6 +221,7 @@ impl<D: Disk> SegmentWriter<D> {
         write_on(&*self.file, record, offset, &mut 0).map_err(LogError::io("write", &self.path))?;
         self.records.push(RecordPlace { offset, ..header.place() });
         self.written = LogPosition {
+            segment: self.first_sequence,
             file_bytes: offset + record.len() as u64,
             next_sequence: header.next_sequence(),
         };
@@ -225,7 +268,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// Whether the disk has failed: the segment takes no more records.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.dead.is_some()
+        self.syncs.failed.load(Ordering::Acquire) != 0
     }
 
     /// Whether it takes no more records: it has `segment_bytes`, its footer is full, or it is being
@@ -234,7 +277,7 @@ impl<D: Disk> SegmentWriter<D> {
     pub fn is_full(&self, segment_bytes: u64) -> bool {
         self.placed.file_bytes >= segment_bytes
             || self.records.len() >= RECORDS_MAX
-            || !matches!(self.step, SealStep::Records)
+            || self.is_ending()
     }
 
     /// Gives the rows of a buffer their sequences, and their record its place behind the last one.
@@ -265,6 +308,7 @@ impl<D: Disk> SegmentWriter<D> {
         self.records.push(RecordPlace { offset: placed.offset, header_bytes, body_bytes });
         self.before = record.crc;
         self.placed = LogPosition {
+            segment: self.first_sequence,
             file_bytes: placed.offset + placed.bytes,
             next_sequence: placed.next_sequence,
         };
@@ -308,41 +352,50 @@ impl<D: Disk> SegmentWriter<D> {
             "a record before the one that is next"
         );
         if end > self.written.file_bytes {
-            self.written = LogPosition { file_bytes: end, next_sequence: placed.next_sequence };
+            let (segment, next_sequence) = (self.first_sequence, placed.next_sequence);
+            self.written = LogPosition { segment, file_bytes: end, next_sequence };
         }
     }
 
     /// What has to be done to make durable what is written now. It may run on another thread; its
     /// outcome belongs into [`SegmentWriter::end_sync`].
-    #[must_use]
     pub fn begin_sync(&self) -> SyncRound<D> {
         SyncRound {
             disk: self.disk.clone(),
             file: Arc::clone(&self.file),
             path: self.path.clone(),
             folder: (!self.is_named).then(|| self.folders.open.clone()),
+            syncs: Arc::clone(&self.syncs),
             position: self.written,
         }
     }
 
-    /// Notes the outcome of a [`SyncRound`] of this segment. After a failure the segment is dead.
+    /// Notes the outcome of a [`SyncRound`]. One of another segment changes nothing: that segment
+    /// has been sealed or replaced meanwhile.
     ///
     /// # Errors
-    /// The failure.
+    /// The failure: the segment of the round is dead.
     pub fn end_sync(&mut self, outcome: Result<LogPosition, LogError>) -> Result<(), LogError> {
-        match outcome {
-            Ok(position) => {
-                self.check_alive()?;
-                self.is_named = true;
-                if position.file_bytes > self.durable.file_bytes {
-                    self.durable = position;
-                }
-                Ok(())
+        let position = outcome?;
+        if position.segment == self.first_sequence {
+            self.is_named = true;
+            if position.file_bytes > self.durable.file_bytes {
+                self.durable = position;
             }
-            Err(error) => {
-                self.dead.get_or_insert(number_of(&error));
-                Err(error)
-            }
+        }
+        Ok(())
+    }
+
+    /// Whether it takes no more records and isn't sealed yet.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        !matches!(self.step, SealStep::Records)
+    }
+
+    /// Takes no more records: the next step is [`SegmentWriter::seal`].
+    pub fn end_records(&mut self) {
+        if let SealStep::Records = self.step {
+            self.step = SealStep::Begun;
         }
     }
 
@@ -356,7 +409,8 @@ impl<D: Disk> SegmentWriter<D> {
         loop {
             self.check_alive()?;
             match &mut self.step {
-                SealStep::Records => {
+                SealStep::Records => self.end_records(),
+                SealStep::Begun => {
                     self.leave_unwritten_out()?;
                     if self.records.is_empty() {
                         return self.remove().map(|()| None);
@@ -367,11 +421,9 @@ impl<D: Disk> SegmentWriter<D> {
                 SealStep::End(end, written) => {
                     write_on(&*self.file, end, self.written.file_bytes, written)
                         .map_err(LogError::io("write", &self.path))?;
-                    let synced = sync_uninterrupted(&*self.file);
-                    if let Err(error) = synced {
-                        self.dead = Some(error.raw_os_error());
-                        return Err(LogError::sync(&self.path)(error));
-                    }
+                    self.syncs.run(&self.path, || {
+                        sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))
+                    })?;
                     self.step = SealStep::Synced;
                 }
                 SealStep::Synced => {
@@ -438,10 +490,7 @@ impl<D: Disk> SegmentWriter<D> {
     }
 
     fn check_alive(&self) -> Result<(), LogError> {
-        let Some(number) = self.dead else { return Ok(()) };
-        let source =
-            number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
-        Err(LogError::SyncFailed { path: self.path.clone(), source })
+        self.syncs.check(&self.path)
     }
 }
 
@@ -470,6 +519,7 @@ pub struct SyncRound<D: Disk> {
     file: Arc<D::File>,
     path: PathBuf,
     folder: Option<PathBuf>,
+    syncs: Arc<SyncState>,
     position: LogPosition,
 }
 
@@ -485,10 +535,13 @@ impl<D: Disk> SyncRound<D> {
     /// # Errors
     /// What the system says of the file or its folder: nothing more is certain than before.
     pub fn run(self) -> Result<LogPosition, LogError> {
-        sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))?;
-        if let Some(folder) = &self.folder {
-            self.disk.sync_folder(folder).map_err(LogError::sync(folder))?;
-        }
+        self.syncs.run(&self.path, || {
+            sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))?;
+            match &self.folder {
+                Some(folder) => self.disk.sync_folder(folder).map_err(LogError::sync(folder)),
+                None => Ok(()),
+            }
+        })?;
         Ok(self.position)
     }
 }

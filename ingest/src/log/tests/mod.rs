@@ -1,0 +1,9 @@
+//! The log on a simulated disk, its bytes, and its page.
+
+mod bytes;
+mod damage;
+mod page;
+mod random;
+mod rows;
+mod sim_disk;
+mod simulation;
