@@ -173,6 +173,12 @@ impl<D: Disk> LaneLog<D> {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
     }
 
+    /// Whether records have their place and aren't written.
+    fn is_behind(&self) -> bool {
+        let behind = |s: &SegmentWriter<D>| s.written().next_sequence < s.next_sequence();
+        self.segment.as_ref().is_some_and(behind)
+    }
+
     /// Writes the rows of a buffer as one record behind the last one. The caller clears the buffer.
     /// After an error that may be tried again the next call, with the same buffer, goes on where
     /// this one stopped. Another buffer says that this one is given up: its record is left out, and
@@ -204,7 +210,9 @@ impl<D: Disk> LaneLog<D> {
     /// # Errors
     /// As [`LaneLog::append`].
     pub fn place(&mut self, buffer: &mut RecordBuffer) -> Result<Placed, LogError> {
-        if self.is_full() && buffer.record().is_none() {
+        let is_ending = self.segment.as_ref().is_some_and(SegmentWriter::is_ending);
+        // A full segment grows on while records are on their way into it.
+        if buffer.record().is_none() && (is_ending || self.is_full() && !self.is_behind()) {
             self.seal()?;
         }
         let segment = match &mut self.segment {

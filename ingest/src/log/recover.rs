@@ -30,7 +30,7 @@ use super::header::RecordHeader;
 use super::names::{LogFolders, NEW, PART, SEALED, first_sequence};
 use super::reader::{NextRecord, RecordReader};
 use super::segment::{SegmentKind, SegmentWriter};
-use super::shape::{Head, HeadFault};
+use super::shape::{Head, HeadFault, PREFIX_BYTES};
 
 /// What a lane's files hold.
 #[derive(Clone, Debug, Default)]
@@ -255,8 +255,11 @@ impl<D: Disk> LaneFiles<'_, D> {
         let end = encode_end(&self.kind.schema, &records);
         let tail = reader.tail(end.len() + 1)?;
         let same = tail.iter().zip(&end).take_while(|(found, written)| found == written).count();
+        // A record begins with the same bytes as the mark, up to its length.
+        let is_marked = same >= PREFIX_BYTES;
         // An end that a crash tore is zero behind the tear.
-        Ok(same == tail.len() || reader.is_zero_from(reader.at() + same as u64)? && same > 0)
+        let is_begun = same == tail.len() || reader.is_zero_from(reader.at() + same as u64)?;
+        Ok(tail.is_empty() || is_marked && is_begun)
     }
 
     /// Cuts a file behind its last valid record and seals it. Without records it is removed.

@@ -131,7 +131,7 @@ pub(super) const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Marker and length before a message's metadata.
 pub(super) const PREFIX_BYTES: usize = 8;
 
-const HEAD_FIELDS: [FixedField; 4] =
+pub(super) const HEAD_FIELDS: [FixedField; 4] =
     [fields::FORMAT, fields::EPOCH, fields::BLOCK_LENGTH, fields::CRC];
 
 /// The largest block of a file: devices have up to 64 KiB.

@@ -83,10 +83,6 @@ pub struct SimFile {
     failures_seen: AtomicU64,
 }
 
-pub fn is_stop(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::HostUnreachable
-}
-
 impl SimDisk {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {

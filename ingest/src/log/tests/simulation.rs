@@ -6,7 +6,7 @@
 //! - nothing is there that wasn't appended under that sequence;
 //! - no sequence is given twice.
 //!
-//! `SLIPRING_LOG_CRASHES` is the number of crashes (1,500 without it; 100000 in the long form), and
+//! `SLIPRING_LOG_CRASHES` is the number of crashes (1,000 without it; 100000 in the long form), and
 //! `SLIPRING_LOG_SEED` the first seed. A failure names the seed that repeats it.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::random::Random;
 use super::rows::{Row, folders, options, sealed_rows};
 use super::sim_disk::{Faults, SimDisk};
 
-const CRASHES: u64 = 1_500;
+const CRASHES: u64 = 1_000;
 /// Crashes of one disk.
 const LIVES: u64 = 10;
 
