@@ -48,6 +48,19 @@ pub struct LogRows<'a> {
     pub times: RowTimes<'a>,
 }
 
+impl LogRows<'_> {
+    /// The rows behind the first `rows`, with vectors of this size.
+    pub(super) fn behind(&self, rows: usize, vector_bytes: usize) -> Self {
+        let integers = rows * INTEGER_BYTES;
+        let times = match self.times {
+            RowTimes::Each(times) => RowTimes::Each(times.get(integers..).unwrap_or(&[])),
+            one @ RowTimes::One(_) => one,
+        };
+        let vectors = self.vectors.get(rows * vector_bytes..).unwrap_or(&[]);
+        Self { vectors, ids: self.ids.get(integers..).unwrap_or(&[]), times }
+    }
+}
+
 /// What a producer has got into the log: its request `sequence` begins at row `row` of the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerMark {

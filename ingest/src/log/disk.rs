@@ -111,6 +111,13 @@ pub trait DiskFile: Debug + Send + Sync {
     /// What the system says.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 
+    /// Whether the file has this name. Without it somebody has removed or moved it, and it may be
+    /// gone once it is closed.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+
     /// Reserves space from `offset` on, without making the file longer: no zeros appear in it.
     ///
     /// # Errors

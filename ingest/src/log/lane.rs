@@ -19,6 +19,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::buffer::{RecordBuffer, check};
@@ -30,7 +32,7 @@ use super::names::LogFolders;
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
 use super::segment::{LogPosition, Placed, SegmentKind, SegmentWriter, SyncRound};
-use super::shape::{BLOCK_BYTES_MAX, RowShape, is_block, segment_schema};
+use super::shape::{BLOCK_BYTES_MAX, INTEGER_BYTES, RowShape, is_block, segment_schema};
 use crate::sink::DIM_MAX;
 
 /// What a log is opened for.
@@ -219,7 +221,7 @@ impl<D: Disk> LaneLog<D> {
             Some(segment) => segment,
             none => {
                 if let Some((_, path)) = &self.dead {
-                    let source = std::io::ErrorKind::Other.into();
+                    let source = io::ErrorKind::Other.into();
                     return Err(LogError::SyncFailed { path: path.clone(), source });
                 }
                 let first = self.next_sequence;
@@ -322,6 +324,39 @@ impl<D: Disk> LaneLog<D> {
         Ok(Some(file))
     }
 
+    /// Forgets a live segment whose file somebody has removed or moved: its rows are gone. The next
+    /// record begins a new segment. Returns the file's path and its sequences, or None if it is
+    /// where it should be.
+    ///
+    /// # Errors
+    /// System errors. The next call tries again.
+    pub fn drop_removed(&mut self) -> Result<Option<(PathBuf, Range<u64>)>, LogError> {
+        let Some(segment) = &self.segment else { return Ok(None) };
+        let path = segment.path().to_owned();
+        if !segment.is_gone()? {
+            return Ok(None);
+        }
+        let rows = segment.first_sequence()..segment.next_sequence();
+        let next_sequence = self.next_sequence;
+        NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
+        self.segment = None;
+        Ok(Some((path, rows)))
+    }
+
+    /// Bytes of a vector, and of a row with all of its columns.
+    pub(super) fn row_bytes(&self) -> (usize, u64) {
+        let shape = self.options.shape;
+        (shape.vector_bytes(), (shape.vector_bytes() + shape.integers() * INTEGER_BYTES) as u64)
+    }
+
+    /// Bytes that may still be written on the log's disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes(&self.folders.open)
+    }
+
     /// Seals the live segment and notes that nothing is open. The log can be used on; then it has
     /// to be closed again.
     ///
@@ -329,7 +364,7 @@ impl<D: Disk> LaneLog<D> {
     /// As [`LaneLog::seal`]; a dead segment that wasn't replaced.
     pub fn close(&mut self) -> Result<Option<SealedSegment>, LogError> {
         if let Some((_, path)) = &self.dead {
-            let source = std::io::ErrorKind::Other.into();
+            let source = io::ErrorKind::Other.into();
             return Err(LogError::SyncFailed { path: path.clone(), source });
         }
         let sealed = self.seal()?;

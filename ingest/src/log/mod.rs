@@ -18,30 +18,41 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod committer;
 mod disk;
 mod error;
+mod feed;
 mod fields;
 mod footer;
 mod header;
 mod lane;
+mod lane_commit;
 mod names;
 mod next;
+mod notes;
+mod progress;
 mod reader;
 mod real_disk;
 mod record;
 mod recover;
 mod segment;
 mod shape;
+mod space;
 
 pub use buffer::{
     LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
 };
+pub use committer::{BufferSizes, CommitAsks, Committer};
 pub use disk::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, ReadFrom};
 pub use error::{LogError, RecordFault};
+pub use feed::{FeedError, LaneFeed};
 pub use footer::SealedSegment;
 pub use header::{RecordHeader, RecordPlace};
 pub use lane::{LaneLog, LogOptions, random_epoch};
+pub use lane_commit::CommitTimes;
 pub use names::LogFolders;
+pub use notes::LogNote;
+pub use progress::{LogFigures, LogProgress, LogState};
 pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;

@@ -265,6 +265,18 @@ impl<D: Disk> SegmentWriter<D> {
         &self.file
     }
 
+    /// Whether somebody has removed or moved the file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_gone(&self) -> Result<bool, LogError> {
+        let path = match self.step {
+            SealStep::Renamed => &self.folders.sealed(self.first_sequence),
+            _ => &self.path,
+        };
+        self.file.is_at(path).map(|is_at| !is_at).map_err(LogError::io("look at", path))
+    }
+
     /// Whether the disk has failed: the segment takes no more records.
     #[must_use]
     pub fn is_dead(&self) -> bool {

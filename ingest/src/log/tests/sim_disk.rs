@@ -443,6 +443,12 @@ impl DiskFile for SimFile {
         Ok(state.inodes[self.inode].cache.len() as u64)
     }
 
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let mut state = self.disk.state();
+        state.enter_refusing()?;
+        Ok(state.names.get(path) == Some(&self.inode))
+    }
+
     fn truncate(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.enter()?;
         state.refuse()?;

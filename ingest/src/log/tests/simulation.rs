@@ -299,7 +299,7 @@ fn file_first(file: &RecoveredFile) -> u64 {
     name[4..24].parse().unwrap()
 }
 
-fn number_of(variable: &str, otherwise: u64) -> u64 {
+pub fn number_of(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
