@@ -15,7 +15,7 @@ use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
 use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
-use crate::signals::{SignalWait, flag_on_signals, survive_file_limits};
+use crate::signals::{SEAL, SignalWait, flag_on_signals, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -103,8 +103,9 @@ const SERVE_EXIT: &str = "\
 SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; LIST is CPU numbers like 0,2 or 0-3; TIME
 is like 500ms, 10s or 2m.
 The service prints a line `ready ...` when it accepts connections. SIGTERM or SIGINT stops it after
-it has drained; a second signal ends it immediately.
-Exit codes: 0 drained; 1 it couldn't start, or the segments are incomplete, and it prints what is
+it has drained; a second signal ends it immediately. SIGUSR1 seals the live segments: then readers
+of the folder find all vectors that were received.
+Exit codes: 0 drained; 1 it couldn't start, or not everything is stored, and it prints what is
 missing; 2 bad usage.";
 
 const LOAD_EXIT: &str = "\
@@ -152,9 +153,22 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
         &["connections_per_peer", "keepalive", "idle_timeout", "header_timeout", "unread_timeout"],
     ),
     ("Vectors", &["dim", "max_vectors", "score"]),
-    ("Segments", &["sink", "data", "columns", "data_mode", "segment_bytes", "drain"]),
+    (
+        "Segments",
+        &[
+            "sink",
+            "data",
+            "columns",
+            "data_mode",
+            "segment_bytes",
+            "segment_age",
+            "commit_interval",
+            "on_disk_error",
+            "drain",
+        ],
+    ),
     ("Memory", &["pool", "window", "slots", "pages", "node", "reclaim"]),
-    ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait"]),
+    ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait", "sink_wait"]),
     ("Figures", &["metrics", "report_every"]),
 ];
 
@@ -253,6 +267,8 @@ fn fail(command: &str, error: impl Display, code: u8) -> u8 {
 /// Options whose value is a time.
 const TIMES: &[&str] = &[
     "drain",
+    "segment_age",
+    "commit_interval",
     "duration",
     "warmup",
     "timeout",
@@ -414,11 +430,11 @@ fn run_serve(options: &ServeOptions) -> u8 {
 /// process immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
-    let signals = SignalWait::new(1).map_err(refused)?;
-    let wake = signals.sender().map_err(refused)?;
+    let signals = SignalWait::new(1, Some(SEAL)).map_err(refused)?;
+    let end = signals.end();
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
-    let server = Server::start(options, Arc::new(move || drop((&wake).write(b"x"))))?;
+    let server = Server::start(options, Arc::new(move || end.end()))?;
     notice::info(server.memory());
     for (lane, report) in server.reports().enumerate() {
         notice::info(format_args!("lane {lane}: {}", report.pin));
@@ -434,7 +450,7 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // The process that started this one may have closed its end of the pipe, or may never read it.
     // The service runs all the same.
     notice::announce_unwaited(server.ready_line());
-    signals.wait();
+    signals.wait(|| server.seal());
     let totals = server.stop();
     notice::announce_unwaited(&totals);
     Ok(u8::from(!totals.is_drained()))

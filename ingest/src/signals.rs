@@ -3,10 +3,10 @@
 //! alone.
 #![forbid(unsafe_code)]
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
@@ -36,42 +36,74 @@ fn ignored() -> u64 {
 /// A flag that the first of these signals sets. A second one ends the process immediately with
 /// this exit code.
 pub(crate) fn flag_on_signals(exit_code: i32) -> io::Result<Arc<AtomicBool>> {
+    flag_on(ending(), exit_code)
+}
+
+fn flag_on(signals: impl Iterator<Item = i32>, exit_code: i32) -> io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in ending() {
+    for signal in signals {
         signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&flag))?;
         signal_hook::flag::register(signal, Arc::clone(&flag))?;
     }
     Ok(flag)
 }
 
+/// Asks a service to seal its segments.
+pub(crate) const SEAL: i32 = SIGUSR1;
+
 /// A thread's wait for a signal that ends the process.
 #[derive(Debug)]
 pub(crate) struct SignalWait {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
-    sender: UnixStream,
+    end: SignalEnd,
+    has_signal: Arc<AtomicBool>,
+    /// The signal that asks for something and ends nothing.
+    asking: Option<i32>,
+}
+
+/// Ends a thread's wait as a signal does.
+#[derive(Clone, Debug)]
+pub(crate) struct SignalEnd {
+    sender: Arc<UnixStream>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl SignalEnd {
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        // A full stream has woken the thread already.
+        let _full = (&*self.sender).write(b"x");
+    }
 }
 
 impl SignalWait {
     /// The first signal ends the wait. A second one ends the process immediately with this exit
-    /// code.
-    pub(crate) fn new(exit_code: i32) -> io::Result<SignalWait> {
+    /// code. One signal may ask for something instead, see [`SignalWait::wait`].
+    pub(crate) fn new(exit_code: i32, asking: Option<i32>) -> io::Result<SignalWait> {
         let (receiver, sender) = UnixStream::pair()?;
-        flag_on_signals(exit_code)?;
+        let has_signal = flag_on(ending().filter(|signal| Some(*signal) != asking), exit_code)?;
         // One pair of descriptors for all signals.
         let to = sender.try_clone()?;
         let delivery = SignalDelivery::with_pipe(receiver, to, SignalOnly, ending())?;
-        Ok(SignalWait { delivery, sender })
+        let end = SignalEnd { sender: Arc::new(sender), is_over: Arc::default() };
+        Ok(SignalWait { delivery, end, has_signal, asking })
     }
 
-    /// A stream that ends the wait, as a signal does, when a byte is written to it.
-    pub(crate) fn sender(&self) -> io::Result<UnixStream> {
-        self.sender.try_clone()
+    /// What ends the wait, as a signal does.
+    pub(crate) fn end(&self) -> SignalEnd {
+        self.end.clone()
     }
 
-    /// Blocks until a signal comes.
-    pub(crate) fn wait(mut self) {
-        let interrupted = |error: io::Error| error.kind() == ErrorKind::Interrupted;
-        while self.delivery.get_read_mut().read(&mut [0]).is_err_and(interrupted) {}
+    /// Blocks until a signal ends it. Calls `on_ask` for each that asks for something.
+    pub(crate) fn wait(mut self, mut on_ask: impl FnMut()) {
+        let is_over = |flags: [&AtomicBool; 2]| flags.iter().any(|f| f.load(Ordering::Acquire));
+        while !is_over([&self.end.is_over, &self.has_signal]) {
+            // A signal or an end that comes before this read has left a byte.
+            let _interrupted = self.delivery.get_read_mut().read(&mut [0]);
+            if self.delivery.pending().any(|signal| Some(signal) == self.asking) {
+                on_ask();
+            }
+        }
     }
 }
 

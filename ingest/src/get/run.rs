@@ -297,11 +297,11 @@ impl GetRun {
 /// # Errors
 /// The system refuses the handler or the thread.
 pub fn cancel_on_signals() -> io::Result<CancellationToken> {
-    let signals = SignalWait::new(130)?;
+    let signals = SignalWait::new(130, None)?;
     let token = CancellationToken::new();
     let cancel = token.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        signals.wait();
+        signals.wait(|| ());
         cancel.cancel();
     })?;
     Ok(token)

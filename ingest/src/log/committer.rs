@@ -130,6 +130,11 @@ impl CommitAsks {
         self.feeds.iter().for_each(|feed| feed.ask_close(until));
     }
 
+    /// All logs have ended without another call of the committer.
+    pub fn abandon(&self, why: &str) {
+        self.feeds.iter().for_each(|feed| feed.end(Err(why.to_owned())));
+    }
+
     /// Returns once there is something to do, or at that time, and whether somebody has called.
     /// Only for the committer's thread.
     pub fn wait(&self, until: Option<Instant>) -> bool {

@@ -173,7 +173,7 @@ impl FeedShared {
 
     /// The log has ended. What wasn't taken stays here.
     pub fn end(&self, end: Result<(), String>) {
-        self.lock().end = Some(end);
+        self.lock().end.get_or_insert(end);
         self.progress.set_state(LogState::Ended);
         self.changed.notify_all();
     }

@@ -44,6 +44,7 @@ pub use buffer::{
 };
 pub use committer::{BufferSizes, CommitAsks, Committer};
 pub use disk::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, ReadFrom};
+pub(crate) use error::fix_of;
 pub use error::{LogError, RecordFault};
 pub use feed::{FeedError, LaneFeed};
 pub use footer::SealedSegment;
@@ -58,8 +59,9 @@ pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;
 pub use recover::{Damage, RecoveredFile, Recovery};
 pub use segment::{LogPosition, Placed, SegmentWriter, SyncRound};
+pub(crate) use shape::shape_of;
 pub use shape::{Head, RowShape};
-pub(crate) use shape::{segment_schema, shape_of};
+pub(crate) use space::SPACE_KEPT_BYTES;
 
 #[cfg(test)]
 mod tests;

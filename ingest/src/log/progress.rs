@@ -3,6 +3,7 @@
 //! One thread writes, the committer's. What it publishes with Release is read with Acquire: a
 //! reader that sees a row below [`LogProgress::durable_through`] also sees whether it was lost.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,6 +87,26 @@ impl LogFigures {
     #[must_use]
     pub fn unsynced_rows(&self) -> u64 {
         self.appended_through.saturating_sub(self.durable_through)
+    }
+}
+
+impl fmt::Display for LogFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, durable through {}, {} vectors not yet; {} syncs, the last took {:.3} ms; {} \
+             segments sealed",
+            self.state.label(),
+            self.durable_through,
+            self.unsynced_rows(),
+            self.syncs,
+            self.last_sync.as_secs_f64() * 1e3,
+            self.sealed_segments
+        )?;
+        match self.lost_rows {
+            0 => Ok(()),
+            lost => write!(f, "; {lost} vectors lost"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The IO thread of one lane: starts the lane, serves until it is stopped, and waits for its sink.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkCounts};
 use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
 
 /// How long a sink that has nothing left to write may take after the deadline.
@@ -49,7 +49,7 @@ pub(super) struct LaneInputs {
 struct ReadyLane {
     driver: Driver,
     sink_done: Receiver<SinkReport>,
-    rows_in_segments: Arc<AtomicU64>,
+    counts: SinkCounts,
     report: LaneReport,
     watch: IoWatch,
 }
@@ -139,8 +139,7 @@ fn serve_lane(
         ready.sink_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
     let sink = sink.unwrap_or_else(|why| {
-        let mut report = SinkReport::default();
-        report.totals.rows = ready.rows_in_segments.load(Ordering::Relaxed);
+        let mut report = SinkReport { totals: ready.counts.totals(), ..SinkReport::default() };
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
@@ -192,7 +191,7 @@ fn start_lane(
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
     let sink_stage = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, plan.options.drain);
-    let rows_in_segments = sink_stage.rows_in_segments();
+    let counts = sink_stage.counts();
     let (done, sink_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
     let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
@@ -218,16 +217,18 @@ fn start_lane(
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(ReadyLane { driver, sink_done, rows_in_segments, report, watch })
+    Ok(ReadyLane { driver, sink_done, counts, report, watch })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use clap::{Args, FromArgMatches};
 
     use super::*;
+    use crate::log::{FeedError, LogRows};
     use crate::server::ServeOptions;
-    use crate::sink::{SinkError, SinkRows, SinkTotals};
 
     #[test]
     fn a_lane_that_panics_is_reported() {
@@ -250,7 +251,7 @@ mod tests {
     struct Panics;
 
     impl Sink for Panics {
-        fn append(&mut self, _: SinkRows<'_>) -> Result<(), SinkError> {
+        fn append(&mut self, _: &LogRows<'_>, _: bool) -> Result<(), FeedError> {
             Ok(())
         }
 
@@ -258,16 +259,12 @@ mod tests {
             0
         }
 
-        fn flush(&mut self) -> Result<(), SinkError> {
-            Ok(())
-        }
-
-        fn close(&mut self) -> Result<SinkTotals, SinkError> {
+        fn close(&mut self, _: Instant) -> Result<(), String> {
             panic!("made up")
         }
 
-        fn rows_in_segments(&self) -> u64 {
-            0
+        fn counts(&self) -> SinkCounts {
+            SinkCounts::Rows(Arc::default())
         }
     }
 

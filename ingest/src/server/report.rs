@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::lane_thread::LaneEnd;
 use super::options::ServeError;
+use super::writer::WriterEnd;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
+use crate::log::LogProgress;
 use crate::notice;
 use crate::units::{RoundedSize, Size};
 
@@ -19,12 +21,14 @@ use crate::units::{RoundedSize, Size};
 pub struct Totals {
     /// The counters of the IO threads.
     pub counts: Counts,
-    /// Vectors in complete segments; with a null sink, vectors counted.
+    /// Vectors in sealed segments; with a null sink, vectors counted.
     pub vectors_in_segments: u64,
-    /// Complete segments.
+    /// Sealed segments.
     pub segments: u64,
-    /// Bytes of the complete segments.
+    /// Bytes of the sealed segments.
     pub segment_bytes: u64,
+    /// Vectors that are on the disk in segments that couldn't be sealed; the next start seals them.
+    pub vectors_left_open: u64,
     /// Connections still open at the deadline.
     pub connections_left: usize,
     /// Why lanes or sinks failed.
@@ -45,6 +49,7 @@ impl Totals {
         self.vectors_in_segments += end.sink.totals.rows;
         self.segments += end.sink.totals.segments;
         self.segment_bytes += end.sink.totals.bytes;
+        self.vectors_left_open += end.sink.totals.left_open_rows;
         self.connections_left += end.io.left;
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
@@ -60,10 +65,16 @@ impl Totals {
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 
-    /// Vectors that were answered and are in no complete segment.
+    pub(super) fn add_log(&mut self, end: &WriterEnd) {
+        self.failures.extend(end.failures.iter().cloned());
+        self.late.extend(end.is_late.then(|| "the log".to_owned()));
+    }
+
+    /// Vectors that were answered and aren't on the disk.
     #[must_use]
     pub fn vectors_missing(&self) -> u64 {
-        self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)
+        let stored = self.vectors_in_segments + self.vectors_left_open;
+        self.counts[Counter::VectorsAnswered].saturating_sub(stored)
     }
 
     /// Whether everything that was answered is stored, in time. Clients that don't read their
@@ -81,6 +92,9 @@ impl fmt::Display for Totals {
             "totals {} vectors_in_segments={} segments={} segment_bytes={}",
             self.counts, self.vectors_in_segments, self.segments, self.segment_bytes
         )?;
+        if self.vectors_left_open > 0 {
+            write!(f, " vectors_left_open={}", self.vectors_left_open)?;
+        }
         if self.connections_left > 0 {
             write!(f, " connections_left={}", self.connections_left)?;
         }
@@ -120,12 +134,16 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Reports on these lanes, each time on the difference since the last report.
-    pub(super) fn start(lanes: Arc<[IoWatch]>, every: Duration) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        lanes: Arc<[IoWatch]>,
+        logs: Vec<LogProgress>,
+        every: Duration,
+    ) -> Result<Self, ServeError> {
         let (over, is_over) = channel();
         let before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         let thread = thread::Builder::new()
             .name("report".to_owned())
-            .spawn(move || report(&lanes, before, every, &is_over))
+            .spawn(move || report(&lanes, &logs, before, every, &is_over))
             .map_err(|error| ServeError::io("--report-every", &error, "raise the thread limit"))?;
         Ok(Self { over: Some(over), thread: Some(thread) })
     }
@@ -139,12 +157,21 @@ impl Drop for Reporter {
     }
 }
 
-fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_over: &Receiver<()>) {
+fn report(
+    lanes: &[IoWatch],
+    logs: &[LogProgress],
+    mut before: Vec<IoFigures>,
+    every: Duration,
+    is_over: &Receiver<()>,
+) {
     while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let now: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         for (number, (now, before)) in now.iter().zip(&before).enumerate() {
             let lines = now.clone().since(before).to_string();
             lines.lines().for_each(|line| notice::info(format_args!("lane {number}: {line}")));
+        }
+        for (number, log) in logs.iter().enumerate() {
+            notice::info(format_args!("lane {number}: log: {}", log.figures()));
         }
         before = now;
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use slipring::pipeline::LaneReport;
 
@@ -14,10 +15,12 @@ use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
+use super::writer::LogWriter;
 use crate::io::IoWatch;
+use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
-use crate::sink::{DataDir, DataOptions, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
+use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub struct Server {
     plan: ServePlan,
     listeners: Listeners,
     lanes: Vec<LaneThread>,
+    log: Option<LogWriter>,
     health: Arc<Health>,
     reporter: Option<Reporter>,
     admin: Option<Admin>,
@@ -70,10 +74,23 @@ impl Server {
             ended.lane_ended.store(true, Ordering::Release);
             on_end();
         });
-        let mut server =
-            Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
+        let (log, feeds) = match data {
+            Some(data) => {
+                let ring = |lane: u32| {
+                    let bell = lobby.seat(lane as usize).bell().clone();
+                    Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
+                };
+                let bells = (0..options.lanes).map(ring).collect();
+                let log = LogWriter::start(data, plan.writer(), bells, Arc::clone(&on_end))?;
+                (Some(log.0), log.1)
+            }
+            None => (None, Vec::new()),
+        };
+        let lanes = Vec::new();
+        let mut server = Self { plan, listeners, lanes, log, health, reporter: None, admin: None };
+        let mut feeds = feeds.into_iter();
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
-            let sink = server.sink(data.as_ref(), lane.number)?;
+            let sink = server.sink(feeds.next())?;
             let inputs = LaneInputs {
                 listeners,
                 seat: lobby.seat(lane.number as usize),
@@ -87,11 +104,12 @@ impl Server {
         }
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
         if let Some(every) = server.plan.options.report_every {
-            server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
+            let logs = server.logs().to_vec();
+            server.reporter = Some(Reporter::start(Arc::clone(&watches), logs, every)?);
         }
         if let Some(listener) = admin {
-            server.admin =
-                Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
+            let exporter = Exporter::new(&watches, server.logs());
+            server.admin = Some(Admin::start(listener, Arc::clone(&server.health), exporter)?);
         }
         server.health.accepts.store(true, Ordering::Release);
         Ok(server)
@@ -135,7 +153,19 @@ impl Server {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         !self.health.drains.load(Ordering::Acquire)
-            && self.lanes.iter().any(LaneThread::is_finished)
+            && (self.lanes.iter().any(LaneThread::is_finished)
+                || self.log.as_ref().is_some_and(LogWriter::has_failed))
+    }
+
+    /// How far each lane's log is; nothing with a null sink.
+    #[must_use]
+    pub fn logs(&self) -> &[LogProgress] {
+        self.log.as_ref().map_or(&[], LogWriter::progress)
+    }
+
+    /// Seals the live segments of all lanes soon: then readers of the data folder find all vectors.
+    pub fn seal(&self) {
+        self.log.iter().for_each(LogWriter::seal);
     }
 
     /// The line that reports readiness, with the addresses and the settings in effect.
@@ -181,6 +211,7 @@ impl Server {
     fn end(&mut self) -> Totals {
         self.health.drains.store(true, Ordering::Release);
         self.lanes.iter().for_each(LaneThread::wake);
+        let until = Instant::now() + self.plan.options.drain;
         let mut totals = Totals::default();
         self.reporter = None;
         for (number, lane) in self.lanes.drain(..).enumerate() {
@@ -188,26 +219,18 @@ impl Server {
             totals.add(number, &lane.join());
             totals.figures.push((number, watch.figures()));
         }
+        if let Some(log) = self.log.take() {
+            totals.add_log(&log.stop(until));
+        }
         totals
     }
 
-    fn sink(&self, data: Option<&DataDir>, lane: u32) -> Result<Box<dyn Sink>, ServeError> {
-        let refused = |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
-        let Some(data) = data else {
-            return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?));
-        };
-        let options = SegmentOptions {
-            segment_bytes: self.plan.options.segment_bytes.0,
-            ..SegmentOptions::default()
-        };
-        let log = SegmentLog::open(data, lane, options).map_err(refused)?;
-        for torn in log.torn() {
-            notice::warn(format_args!(
-                "lane {lane}: a crash left an unfinished segment; it is kept as {}",
-                torn.display()
-            ));
-        }
-        Ok(Box::new(log))
+    fn sink(&self, feed: Option<LaneFeed>) -> Result<Box<dyn Sink>, ServeError> {
+        let refused = |error: SinkError| ServeError::Refused(error.to_string());
+        Ok(match feed {
+            Some(feed) => Box::new(feed),
+            None => Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?),
+        })
     }
 }
 

@@ -75,7 +75,7 @@ fn example() -> (Vec<u8>, Vec<u8>) {
 #[test]
 fn the_example_is_what_the_code_writes() {
     let (head, record) = example();
-    let schema = super::super::segment_schema(
+    let schema = super::super::shape::segment_schema(
         RowShape { dim: 2, columns: Columns { id: true, time: true } },
         0,
     );
