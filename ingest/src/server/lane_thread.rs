@@ -1,8 +1,8 @@
 //! The IO thread of one lane: starts the lane, serves until it is stopped, and waits for its sink.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub(super) struct LaneInputs {
     pub(super) seat: LobbySeat,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
+    /// When a stop has to be over, once there is one.
+    pub(super) stop_by: Arc<OnceLock<Instant>>,
     /// Called when the thread ends, for any reason.
     pub(super) on_end: Arc<dyn Fn() + Send + Sync>,
 }
@@ -190,7 +192,13 @@ fn start_lane(
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let sink_stage = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, plan.options.drain);
+    let sink_stage = SinkStage::new(
+        inputs.sink,
+        verdicts.clone(),
+        plan.limits,
+        plan.options.drain,
+        inputs.stop_by,
+    );
     let counts = sink_stage.counts();
     let (done, sink_done) = sync_channel(1);
     let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
@@ -280,6 +288,7 @@ mod tests {
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
             stop: Arc::clone(&stop),
+            stop_by: Arc::default(),
             on_end: Arc::new(|| ()),
         };
         let lane = LaneThread::start(&plan, &plan.lanes[0], inputs).unwrap();

@@ -114,11 +114,7 @@ impl fmt::Display for Totals {
             write!(f, "\nlate: {late} hadn't ended by the deadline")?;
         }
         if self.vectors_missing() > 0 {
-            write!(
-                f,
-                "\nmissing: {} answered vectors aren't in a segment",
-                self.vectors_missing()
-            )?;
+            write!(f, "\nmissing: {} answered vectors aren't on the disk", self.vectors_missing())?;
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use slipring::pipeline::LaneReport;
@@ -30,6 +30,7 @@ pub struct Server {
     lanes: Vec<LaneThread>,
     log: Option<LogWriter>,
     health: Arc<Health>,
+    stop_by: Arc<OnceLock<Instant>>,
     reporter: Option<Reporter>,
     admin: Option<Admin>,
 }
@@ -87,7 +88,16 @@ impl Server {
             None => (None, Vec::new()),
         };
         let lanes = Vec::new();
-        let mut server = Self { plan, listeners, lanes, log, health, reporter: None, admin: None };
+        let mut server = Self {
+            plan,
+            listeners,
+            lanes,
+            log,
+            health,
+            stop_by: Arc::default(),
+            reporter: None,
+            admin: None,
+        };
         let mut feeds = feeds.into_iter();
         for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
             let sink = server.sink(feeds.next())?;
@@ -96,6 +106,7 @@ impl Server {
                 seat: lobby.seat(lane.number as usize),
                 sink,
                 stop: Arc::clone(&server.health.drains),
+                stop_by: Arc::clone(&server.stop_by),
                 on_end: Arc::clone(&on_end),
             };
             // An error drops the server, which stops the lanes that are already running.
@@ -209,9 +220,9 @@ impl Server {
     }
 
     fn end(&mut self) -> Totals {
+        let until = *self.stop_by.get_or_init(|| Instant::now() + self.plan.options.drain);
         self.health.drains.store(true, Ordering::Release);
         self.lanes.iter().for_each(LaneThread::wake);
-        let until = Instant::now() + self.plan.options.drain;
         let mut totals = Totals::default();
         self.reporter = None;
         for (number, lane) in self.lanes.drain(..).enumerate() {

@@ -1,5 +1,6 @@
 //! The sink stage: passes a lane's accepted vectors to its sink, on its own thread.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use slipring::machine::{PinPolicy, pin_current, unpin_current};
@@ -17,6 +18,7 @@ pub struct SinkStage {
     verdicts: ColumnReader<Verdict>,
     limits: Limits,
     close_time: Duration,
+    stop_by: Arc<OnceLock<Instant>>,
     retries: u64,
 }
 
@@ -32,16 +34,17 @@ pub struct SinkReport {
 }
 
 impl SinkStage {
-    /// Passes the vectors that validate accepted to `sink`. After the last event the sink has
-    /// `close_time` to complete everything.
+    /// Passes the vectors that validate accepted to `sink`. After the last event the sink has until
+    /// `stop_by` to complete everything, or `close_time` if the lane ends without a stop.
     #[must_use]
     pub fn new(
         sink: Box<dyn Sink>,
         verdicts: ColumnReader<Verdict>,
         limits: Limits,
         close_time: Duration,
+        stop_by: Arc<OnceLock<Instant>>,
     ) -> Self {
-        Self { sink, verdicts, limits, close_time, retries: 0 }
+        Self { sink, verdicts, limits, close_time, stop_by, retries: 0 }
     }
 
     /// What the sink has completed, for the lane if it stops waiting for this thread.
@@ -58,7 +61,8 @@ impl SinkStage {
             None => drop(unpin_current()),
         }
         let ended = stage.run(|view| self.append(&view));
-        let closed = self.sink.close(Instant::now() + self.close_time);
+        let stop_by = self.stop_by.get().copied();
+        let closed = self.sink.close(stop_by.unwrap_or_else(|| Instant::now() + self.close_time));
         let error = ended.error.as_ref().map(StageError::to_string).or(closed.err());
         SinkReport { totals: self.sink.counts().totals(), retries: self.retries, error }
     }

@@ -340,8 +340,12 @@ fn a_disk_with_space_again_in_time_is_a_clean_stop() {
 fn a_file_size_limit_stops_reading_until_it_is_raised() {
     within(Duration::from_secs(90), || {
         let folder = folder();
-        let words = words(folder.path(), "--in-flight 64");
-        let mut process = Process::start(serve_in_shell("ulimit -S -f 100", &words));
+        let words = words(folder.path(), "--in-flight 64 --segment-bytes 100KiB");
+        // A segment that can't become as large as asked for is refused at the start.
+        let said = ["--segment-bytes 100KiB", "limit of file sizes is 50 KiB", "ulimit -f"];
+        refused(serve_in_shell("ulimit -S -f 100", &words), 1, &said);
+        let mut process = Process::start(serve(&words));
+        process.limit(Resource::Fsize, Some(50 << 10));
         let mut client = Client::count(&process.tcp(), 4);
         let (sent, unsent) = send_until_stopped(&mut client);
         assert!(process.is_running(), "{:?}", process.wait());
@@ -365,7 +369,10 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
 /// it is installed and may trace.
 #[test]
 fn a_disk_that_fails_ends_the_service() {
-    let strace = |more: &[&str]| {
+    let folder = folder();
+    // Of the calls on this file alone: others at the start are to succeed.
+    let part = folder.path().join("data/.slipring/lane=0/seg-00000000000000000000.arrow.part");
+    let strace = move |more: &[&str]| {
         let mut command = Command::new("strace");
         command
             .args([
@@ -377,7 +384,9 @@ fn a_disk_that_fails_ends_the_service() {
                 "trace=fdatasync",
                 "-e",
                 "inject=fdatasync:error=EIO",
+                "-P",
             ])
+            .arg(&part)
             .args(more);
         command
     };
@@ -385,12 +394,11 @@ fn a_disk_that_fails_ends_the_service() {
         return println!("no strace here, or it may not trace");
     }
     within(Duration::from_secs(60), move || {
-        let folder = folder();
         let mut command = strace(&[BINARY, "serve"]);
         command.args(words(folder.path(), "--segment-bytes 1").split(' '));
         let mut process = Process::start(command);
         let mut client = Client::count(&process.tcp(), 4);
-        // More rows than one batch, so that a segment is completed.
+        // More rows than one buffer.
         let request = client.request(0, &vector(4, 1).repeat(64));
         for _ in 0..300 {
             if client.try_send_bytes(&request).is_err() {
@@ -399,7 +407,7 @@ fn a_disk_that_fails_ends_the_service() {
         }
         let ended = process.wait();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let said = ["failed: lane 0", "sync", "answered vectors aren't in a segment"];
+        let said = ["failed: lane 0", "sync", "answered vectors aren't on the disk"];
         assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
         assert!(
             !ended.stdout.contains("late: "),

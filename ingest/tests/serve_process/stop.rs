@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use slipring_ingest::client::Target;
 use slipring_ingest::load::{self, LoadOptions, VectorRange};
 use slipring_ingest::wire::frames::Mode;
-use slipring_test_support::within;
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve, serve_in_shell};
@@ -128,7 +128,7 @@ fn an_idle_service_stops_on_either_signal() {
 
 /// Every signal that ends a process by default and can be caught drains the service: a closed
 /// terminal (SIGHUP), Ctrl-\, a limit of CPU time. A closed pipe and a limit of file sizes don't
-/// end it.
+/// end it, nor does SIGUSR1, which seals.
 #[test]
 fn every_signal_that_ends_a_process_drains() {
     within(Duration::from_secs(120), || {
@@ -136,7 +136,6 @@ fn every_signal_that_ends_a_process_drains() {
             Signal::INT,
             Signal::HUP,
             Signal::QUIT,
-            Signal::USR1,
             Signal::USR2,
             Signal::ALARM,
             Signal::VTALARM,
@@ -149,6 +148,7 @@ fn every_signal_that_ends_a_process_drains() {
             let mut client = Client::count(&process.tcp(), 4);
             process.signal(Signal::PIPE);
             process.signal(Signal::XFSZ);
+            process.signal(Signal::USR1);
             client.send(0, &vector(4, 1));
             assert!(client.answer().is_ok(), "{signal:?}");
             process.signal(signal);
@@ -160,6 +160,30 @@ fn every_signal_that_ends_a_process_drains() {
             );
             assert_eq!(data::ids(&place.data(), 4), [1], "{signal:?}");
         }
+    });
+}
+
+/// SIGUSR1 seals what is there, as often as it comes, and the service goes on.
+#[test]
+fn a_signal_seals_while_the_service_runs() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--lanes 2 --commit-interval 10m")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..3 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+            let rows = || slipring_ingest::sink::read_segments(&place.data()).unwrap().rows;
+            // An answer may come before its vectors are in the log.
+            wait_until("it is sealed", || {
+                process.signal(Signal::USR1);
+                process.signal(Signal::USR1);
+                rows() == u64::from(id) + 1
+            });
+        }
+        drop(client);
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("segments")), (Some(0), 3), "{ended:?}");
     });
 }
 
