@@ -6,9 +6,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use slipring_ingest::sink::{
-    DIM_MAX, DataDir, SegmentLog, SegmentOptions, Sink, SinkError, SinkRows, read_segments,
-};
+use slipring_ingest::log::LogError;
+use slipring_ingest::sink::{DIM_MAX, DataDir, SinkError, read_segments};
+
+use crate::lane::{Lane, Sizes};
 
 /// Set in a child process: the folder that it is to open.
 const CHILD: &str = "SLIPRING_TEST_FOLDER";
@@ -29,13 +30,9 @@ fn a_second_opening_in_the_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
     let error = refusal(folder.path(), 4);
-    assert!(matches!(error, SinkError::Locked { .. }) && !error.may_retry(), "{error}");
+    assert!(matches!(error, SinkError::Locked { .. }), "{error}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
-    // A log moves to another thread and may live longer than the handle it was opened from.
-    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     drop(dir);
-    assert!(matches!(refusal(folder.path(), 4), SinkError::Locked { .. }));
-    drop(log);
     DataDir::open(folder.path(), 4).unwrap();
 }
 
@@ -61,8 +58,8 @@ fn a_killed_process_holds_no_lock() {
     const TEST: &str = "folder::a_killed_process_holds_no_lock";
     if let Some(folder) = std::env::var_os(CHILD) {
         let dir = DataDir::open(Path::new(&folder), 4).unwrap();
-        let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-        log.append(SinkRows::plain(&[1.0; 8])).unwrap();
+        let mut log = Lane::open(&dir, 0, Sizes::default()).unwrap();
+        log.append(&[1.0; 8]).unwrap();
         log.flush().unwrap();
         std::process::abort();
     }
@@ -70,10 +67,11 @@ fn a_killed_process_holds_no_lock() {
     let output = child(&std::env::current_exe().unwrap(), TEST, folder.path()).output().unwrap();
     assert!(!output.status.success());
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    assert_eq!((log.next_sequence(), log.torn().len()), (0, 1));
-    assert!(
-        fs::metadata(&log.torn()[0]).unwrap().len() > 64,
+    let log = Lane::open(&dir, 0, Sizes::default()).unwrap();
+    assert!(log.next_sequence() > 2 && log.recovery.files.len() == 1, "{:?}", log.recovery);
+    assert_eq!(
+        read_segments(folder.path()).unwrap().rows,
+        2,
         "the rows that were flushed are kept"
     );
 }
@@ -98,15 +96,15 @@ fn another_dimension_is_refused() {
 fn segments_of_another_dimension_are_refused_when_the_record_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    SegmentLog::open(&dir, 0, SegmentOptions::default())
-        .unwrap()
-        .append(SinkRows::plain(&[1.0; 4]))
-        .unwrap();
-    drop(dir);
+    let mut log = Lane::open(&dir, 0, Sizes::default()).unwrap();
+    log.append(&[1.0; 4]).unwrap();
+    log.close().unwrap();
+    drop((log, dir));
     fs::remove_file(folder.path().join(".slipring/record.json")).unwrap();
     let dir = DataDir::open(folder.path(), 2).unwrap();
-    let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
-    assert!(matches!(error, SinkError::OtherDimension { recorded: 4, asked: 2, .. }), "{error}");
+    let error = Lane::open(&dir, 0, Sizes::default()).err().unwrap();
+    assert!(matches!(error, SinkError::Log(LogError::OtherShape { .. })), "{error}");
+    assert!(error.to_string().contains("of dimension 4 with"), "{error}");
 }
 
 #[test]
