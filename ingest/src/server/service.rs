@@ -16,7 +16,7 @@ use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use super::writer::LogWriter;
-use crate::io::IoWatch;
+use crate::io::{IoWatch, LobbySeat};
 use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
@@ -75,13 +75,14 @@ impl Server {
             ended.lane_ended.store(true, Ordering::Release);
             on_end();
         });
+        let seats: Vec<LobbySeat> = (0..plan.lanes.len()).map(|lane| lobby.seat(lane)).collect();
         let (log, feeds) = match data {
             Some(data) => {
-                let ring = |lane: u32| {
-                    let bell = lobby.seat(lane as usize).bell().clone();
+                let ring = |seat: &LobbySeat| {
+                    let bell = seat.bell().clone();
                     Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
                 };
-                let bells = (0..options.lanes).map(ring).collect();
+                let bells = seats.iter().map(ring).collect();
                 let log = LogWriter::start(data, plan.writer(), bells, Arc::clone(&on_end))?;
                 (Some(log.0), log.1)
             }
@@ -99,11 +100,12 @@ impl Server {
             admin: None,
         };
         let mut feeds = feeds.into_iter();
-        for (lane, listeners) in server.plan.lanes.clone().iter().zip(per_lane) {
+        let seated = per_lane.into_iter().zip(seats);
+        for (lane, (listeners, seat)) in server.plan.lanes.clone().iter().zip(seated) {
             let sink = server.sink(feeds.next())?;
             let inputs = LaneInputs {
                 listeners,
-                seat: lobby.seat(lane.number as usize),
+                seat,
                 sink,
                 stop: Arc::clone(&server.health.drains),
                 stop_by: Arc::clone(&server.stop_by),
