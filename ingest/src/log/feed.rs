@@ -24,6 +24,9 @@ use super::progress::{LogProgress, LogState};
 /// How long [`LaneFeed::append`] waits for a buffer before it lets its caller look around.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long the disk may refuse what a feed has left that was dropped.
+const DROPPED_CLOSE: Duration = Duration::from_secs(1);
+
 /// Why rows weren't taken, or not all of them.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -326,7 +329,8 @@ impl LaneFeed {
 
 impl Drop for LaneFeed {
     fn drop(&mut self) {
-        // A feed that isn't closed is one whose thread has ended before its time.
-        self.shared.ask_close(Instant::now());
+        // A feed that isn't closed is one whose thread has ended before its time. What it has taken
+        // is written nevertheless.
+        self.shared.ask_close(Instant::now() + DROPPED_CLOSE);
     }
 }

@@ -12,7 +12,7 @@ use super::lane_thread::LaneEnd;
 use super::options::ServeError;
 use super::writer::WriterEnd;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
-use crate::log::LogProgress;
+use crate::log::{LogFigures, LogProgress};
 use crate::notice;
 use crate::units::{RoundedSize, Size};
 
@@ -65,7 +65,14 @@ impl Totals {
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 
-    pub(super) fn add_log(&mut self, end: &WriterEnd) {
+    /// Adds how the log has ended, and says what is on the disk now: a lane that didn't wait for
+    /// its sink knew less.
+    pub(super) fn add_log(&mut self, end: &WriterEnd, logs: &[LogProgress]) {
+        let figures: Vec<LogFigures> = logs.iter().map(LogProgress::figures).collect();
+        self.vectors_in_segments = figures.iter().map(|log| log.sealed_rows).sum();
+        self.segments = figures.iter().map(|log| log.sealed_segments).sum();
+        self.segment_bytes = figures.iter().map(|log| log.sealed_bytes).sum();
+        self.vectors_left_open = figures.iter().map(|log| log.left_open_rows).sum();
         self.failures.extend(end.failures.iter().cloned());
         self.late.extend(end.is_late.then(|| "the log".to_owned()));
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slipring::pipeline::LaneReport;
 
@@ -21,6 +21,10 @@ use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
 use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
+
+/// The part of a stop's time that is left for the end of the logs, at most: until then the disk may
+/// refuse.
+const LOG_END_MAX: Duration = Duration::from_millis(500);
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
@@ -222,7 +226,9 @@ impl Server {
     }
 
     fn end(&mut self) -> Totals {
-        let until = *self.stop_by.get_or_init(|| Instant::now() + self.plan.options.drain);
+        let drain = self.plan.options.drain;
+        let until = Instant::now() + drain;
+        self.stop_by.get_or_init(|| until - LOG_END_MAX.min(drain / 5));
         self.health.drains.store(true, Ordering::Release);
         self.lanes.iter().for_each(LaneThread::wake);
         let mut totals = Totals::default();
@@ -233,7 +239,8 @@ impl Server {
             totals.figures.push((number, watch.figures()));
         }
         if let Some(log) = self.log.take() {
-            totals.add_log(&log.stop(until));
+            let progress = log.progress().to_vec();
+            totals.add_log(&log.stop(until), &progress);
         }
         totals
     }

@@ -264,11 +264,51 @@ fn a_disk_that_stays_full_ends_with_the_number() {
     });
 }
 
+/// A disk without room for the end of a segment is said before the service is ready.
+#[test]
+fn a_disk_that_is_full_at_the_start_is_refused() {
+    on_small_disk(8, |disk| {
+        disk.leave(64 << 10);
+        let said = ["bytes are free for", "lane=0", "--data"];
+        refused(serve(&words(disk.path(), "")), 1, &said);
+        disk.leave(0);
+        refused(serve(&words(disk.path(), "")), 1, &["lane=0/.probe", "No space left"]);
+    });
+}
+
+/// What is on the disk when it fills up stays there, though its segment can't be sealed.
+#[test]
+fn a_segment_that_cant_be_sealed_is_counted_and_sealed_by_the_next_start() {
+    on_small_disk(8, |disk| {
+        let mut process = Process::start(serve(&words(disk.path(), "--drain 500ms")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..7 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+        }
+        // Several commit intervals.
+        std::thread::sleep(Duration::from_secs(1));
+        disk.leave(0);
+        let ended = process.stop();
+        let totals = ["vectors_in_segments", "segments", "segment_bytes", "vectors_left_open"];
+        assert_eq!(totals.map(|name| ended.total(name)), [0, 0, 0, 7], "{ended:?}");
+        assert!(ended.code == Some(1) && !ended.stdout.contains("missing"), "{ended:?}");
+        disk.free();
+        let ended = Process::start(serve(&words(disk.path(), ""))).stop();
+        assert!(
+            ended.code == Some(0) && ended.stderr.contains("7 vectors are sealed"),
+            "{ended:?}"
+        );
+        assert_eq!(data::ids(&disk.path().join("data"), 4), (0..7).collect::<Vec<_>>());
+    });
+}
+
 /// Rows are in the sink's memory when the disk fills up: the last segment can't even be created.
 #[test]
 fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
     on_small_disk(8, |disk| {
-        let mut process = Process::start(serve(&words(disk.path(), "--drain 500ms")));
+        let more = "--drain 500ms --commit-interval 10m";
+        let mut process = Process::start(serve(&words(disk.path(), more)));
         let mut client = Client::count(&process.tcp(), 4);
         for id in 0..7 {
             client.send(0, &vector(4, id));
