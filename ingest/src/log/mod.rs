@@ -26,6 +26,7 @@ mod header;
 mod lane;
 mod names;
 mod next;
+mod old;
 mod reader;
 mod real_disk;
 mod record;

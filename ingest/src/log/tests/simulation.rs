@@ -114,7 +114,7 @@ impl World {
     fn work(&mut self, log: &mut LaneLog<SimDisk>) {
         let mut buffers: Vec<_> =
             [40, 7].map(|rows| log.buffer(rows, 2).unwrap()).into_iter().collect();
-        let mut round = None;
+        let (mut round, mut outcome) = (None, None);
         for _ in 0..60 {
             if self.disk.is_stopped() {
                 return;
@@ -125,10 +125,11 @@ impl World {
                     self.append(log, &mut buffers[which]);
                 }
                 6 | 7 => round = round.or_else(|| log.begin_sync()),
-                8 | 9 => {
-                    if let Some(round) = round.take() {
-                        let outcome = log.end_sync(round.run());
-                        self.note(log, outcome);
+                8 => outcome = outcome.or_else(|| round.take().map(SyncRound::run)),
+                9 => {
+                    if let Some(outcome) = outcome.take() {
+                        let ended = log.end_sync(outcome);
+                        self.note(log, ended);
                     }
                 }
                 10 => {
