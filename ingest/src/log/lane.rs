@@ -29,8 +29,9 @@ use super::header::RecordTemplate;
 use super::names::LogFolders;
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
-use super::segment::{LogPosition, Placed, SegmentKind, SegmentWriter, SyncRound};
+use super::segment::{Placed, SegmentKind, SegmentWriter};
 use super::shape::{BLOCK_BYTES_MAX, RowShape, is_block, segment_schema};
+use super::sync::{LogPosition, SyncRound};
 use crate::sink::DIM_MAX;
 
 /// What a log is opened for.

@@ -33,6 +33,7 @@ mod record;
 mod recover;
 mod segment;
 mod shape;
+mod sync;
 
 pub use buffer::{
     LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
@@ -47,9 +48,10 @@ pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;
 pub use recover::{Damage, RecoveredFile, Recovery};
-pub use segment::{LogPosition, Placed, SegmentWriter, SyncRound};
+pub use segment::{Placed, SegmentWriter};
 pub use shape::{Head, RowShape};
 pub(crate) use shape::{segment_schema, shape_of};
+pub use sync::{LogPosition, SyncRound};
 
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 
@@ -30,6 +29,7 @@ use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
 use super::header::{RecordHeader, RecordPlace, Stamp, restamp};
 use super::names::LogFolders;
 use super::shape::{RowShape, encode_head};
+use super::sync::{LogPosition, SyncRound, SyncState};
 
 /// What all segments of a lane's log have in common.
 #[derive(Clone, Debug)]
@@ -50,17 +50,6 @@ pub struct Placed {
     /// The sequence of its first row.
     pub first_sequence: u64,
     /// The sequence after its last row.
-    pub next_sequence: u64,
-}
-
-/// How far a segment is in one respect: its bytes, and the sequence after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogPosition {
-    /// The first sequence of the segment.
-    pub segment: u64,
-    /// Bytes from the beginning of the file.
-    pub file_bytes: u64,
-    /// The sequence that follows.
     pub next_sequence: u64,
 }
 
@@ -98,40 +87,6 @@ pub struct SegmentWriter<D: Disk> {
     is_named: bool,
     syncs: Arc<SyncState>,
     step: SealStep,
-}
-
-/// What all syncs of a segment share. One runs at a time: the kernel reports an error to one of
-/// two, and the other would be believed.
-#[derive(Debug, Default)]
-struct SyncState {
-    one: Mutex<()>,
-    /// 0, or the system's number of the error after which nothing is certain, or -1 without one.
-    failed: AtomicI32,
-}
-
-impl SyncState {
-    fn check(&self, path: &Path) -> Result<(), LogError> {
-        let source = match self.failed.load(Ordering::Acquire) {
-            0 => return Ok(()),
-            -1 => io::ErrorKind::Other.into(),
-            number => io::Error::from_raw_os_error(number),
-        };
-        Err(LogError::SyncFailed { path: path.to_owned(), source })
-    }
-
-    /// Runs one sync. After an error none is believed any more.
-    fn run(
-        &self,
-        path: &Path,
-        sync: impl FnOnce() -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check(path)?;
-        sync().inspect_err(|error| {
-            let number = number_of(error).filter(|number| *number > 0).unwrap_or(-1);
-            self.failed.store(number, Ordering::Release);
-        })
-    }
 }
 
 impl<D: Disk> SegmentWriter<D> {
@@ -268,7 +223,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// Whether the disk has failed: the segment takes no more records.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.syncs.failed.load(Ordering::Acquire) != 0
+        self.syncs.has_failed()
     }
 
     /// Whether it takes no more records: it has `segment_bytes`, its footer is full, or it is being
@@ -500,48 +455,5 @@ fn place_of(record: &PlacedRecord) -> Placed {
         bytes: record.range.len() as u64,
         first_sequence: record.stamp.first_sequence,
         next_sequence: record.stamp.first_sequence + record.rows as u64,
-    }
-}
-
-fn number_of(error: &LogError) -> Option<i32> {
-    match error {
-        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => source.raw_os_error(),
-        _ => None,
-    }
-}
-
-/// Makes a segment's bytes durable: those that were written when it was made. On the descriptor
-/// that wrote them, and with the file's name the first time.
-#[derive(Debug)]
-#[must_use = "nothing is durable before it has run"]
-pub struct SyncRound<D: Disk> {
-    disk: D,
-    file: Arc<D::File>,
-    path: PathBuf,
-    folder: Option<PathBuf>,
-    syncs: Arc<SyncState>,
-    position: LogPosition,
-}
-
-impl<D: Disk> SyncRound<D> {
-    /// How far the segment is durable once this round has succeeded.
-    #[must_use]
-    pub fn position(&self) -> LogPosition {
-        self.position
-    }
-
-    /// Syncs, and returns how far the segment is durable.
-    ///
-    /// # Errors
-    /// What the system says of the file or its folder: nothing more is certain than before.
-    pub fn run(self) -> Result<LogPosition, LogError> {
-        self.syncs.run(&self.path, || {
-            sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))?;
-            match &self.folder {
-                Some(folder) => self.disk.sync_folder(folder).map_err(LogError::sync(folder)),
-                None => Ok(()),
-            }
-        })?;
-        Ok(self.position)
     }
 }

@@ -2,8 +2,10 @@
 
 mod bytes;
 mod damage;
+mod earlier;
 mod page;
 mod random;
+mod real;
 mod rows;
 mod sim_disk;
 mod simulation;

@@ -1,0 +1,170 @@
+//! Folders of the version before: written by its own sink, on a real disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::*;
+use super::rows::{options, read_rows, shape};
+use crate::sink::{
+    DataDir, DataMode, DataOptions, SegmentLog, SegmentOptions, Sink, SinkRows, StoredRows,
+    for_each_rows,
+};
+
+struct Folder {
+    dir: tempfile::TempDir,
+    folders: LogFolders,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join(".slipring/lane=0");
+        let folders = LogFolders { open, complete: dir.path().join("lane=0") };
+        Self { dir, folders }
+    }
+
+    /// Lets the earlier version write these rows in batches of 10, and close its log or not.
+    fn write(&self, rows: u64, is_closed: bool) {
+        let (columns, mode) = (shape().columns, DataMode::default());
+        let asked = DataOptions { dim: shape().dim, columns, mode };
+        let data = DataDir::open_with(self.dir.path(), asked).unwrap();
+        let options = SegmentOptions { batch_rows: 10, ..SegmentOptions::default() };
+        let mut log = SegmentLog::open(&data, 0, options).unwrap();
+        for sequence in log.next_sequence()..log.next_sequence() + rows {
+            let (values, id) = ([sequence as f32; 3], (sequence + 7).to_le_bytes());
+            let time_us = sequence as i64;
+            log.append(SinkRows { values: &values, ids: &id, time_us }).unwrap();
+        }
+        match is_closed {
+            true => drop(log.close().unwrap()),
+            // As a process that is killed: neither closed nor dropped, but the lock goes.
+            false => self.kill(log, data),
+        }
+    }
+
+    fn kill(&self, log: SegmentLog, data: DataDir) {
+        let part = self.part();
+        let bytes = fs::read(&part).unwrap();
+        drop((log, data));
+        let complete = fs::read_dir(&self.folders.complete).unwrap().map(|entry| entry.unwrap());
+        let first = part.file_stem().unwrap().to_owned();
+        complete
+            .filter(|e| e.file_name() == first)
+            .for_each(|e| fs::remove_file(e.path()).unwrap());
+        fs::write(&part, bytes).unwrap();
+    }
+
+    fn part(&self) -> PathBuf {
+        let names = fs::read_dir(&self.folders.open).unwrap().map(|entry| entry.unwrap().path());
+        names.into_iter().find(|path| path.extension().is_some_and(|end| end == "part")).unwrap()
+    }
+
+    fn open(&self) -> (LaneLog<RealDisk>, Recovery) {
+        let disk = RealDisk::new(DataMode::default());
+        LaneLog::open(disk, self.folders.clone(), options(9)).unwrap()
+    }
+}
+
+/// The rows of a segment that this version has made of old ones.
+fn salvaged(path: &Path, first: u64) -> Vec<u64> {
+    let disk = RealDisk::new(DataMode::default());
+    let file = disk.open_to_read(path).unwrap();
+    let rows = read_rows(&file, path, first, file.len().unwrap()).unwrap();
+    for (sequence, row) in &rows {
+        let vector = (*sequence as f32).to_le_bytes().repeat(3);
+        assert_eq!((&row.vector, row.id, row.time), (&vector, sequence + 7, *sequence as i64));
+    }
+    rows.into_iter().map(|(sequence, _)| sequence).collect()
+}
+
+#[test]
+fn a_closed_folder_goes_on_and_stays_readable() {
+    let folder = Folder::new();
+    folder.write(25, true);
+    let (mut log, recovery) = folder.open();
+    assert!(recovery.was_clean && recovery.sealed[0].is_old, "{recovery:?}");
+    assert_eq!((log.next_sequence(), recovery.sealed[0].records), (25, 3));
+    let mut buffer = log.buffer(1, 0).unwrap();
+    let vector = 25_f32.to_le_bytes().repeat(3);
+    let (ids, times) = (&32_u64.to_le_bytes()[..], RowTimes::One(25));
+    assert_eq!(buffer.append(&LogRows { vectors: &vector, ids, times }).unwrap(), 1);
+    log.append(&mut buffer).unwrap();
+    let sealed = log.close().unwrap().unwrap();
+    assert_eq!(salvaged(&sealed.path, 25), [25]);
+    // Its reader reads both, and its next start would find the same sequence.
+    let mut sequences = Vec::new();
+    let visit = |_, rows: &StoredRows| sequences.extend_from_slice(&rows.sequences);
+    for_each_rows(folder.dir.path(), visit).unwrap();
+    assert_eq!(sequences, (0..26).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_open_segment_is_salvaged_up_to_its_last_whole_batch() {
+    let folder = Folder::new();
+    folder.write(25, true);
+    folder.write(38, false);
+    let part = folder.part();
+    let whole = fs::read(&part).unwrap();
+    let torn = whole.len() - 5;
+    fs::write(&part, &whole[..torn]).unwrap();
+    let (log, recovery) = folder.open();
+    assert_eq!((recovery.files.len(), recovery.was_clean), (1, false));
+    let file = &recovery.files[0];
+    assert!(file.torn_bytes > 0 && !file.is_apart && file.damage.is_none(), "{file:?}");
+    assert_eq!(salvaged(&file.sealed[0].path, 25), (25..45).collect::<Vec<_>>());
+    assert_eq!(log.next_sequence(), 10_045);
+    let kept = file.kept.as_ref().unwrap();
+    assert_eq!((fs::read(kept).unwrap().len(), part.exists()), (torn, false));
+    assert!(file.to_string().contains("its 20 whole vectors are sealed"), "{file}");
+    // Stopped before the file got its new name: what is made is found.
+    drop(log);
+    fs::rename(kept, &part).unwrap();
+    let (_, recovery) = folder.open();
+    assert_eq!(recovery.files[0].rows(), 20);
+}
+
+#[test]
+fn a_torn_segment_whose_sequences_were_given_again_is_salvaged_apart() {
+    let folder = Folder::new();
+    folder.write(25, false);
+    // The earlier version sets it aside, and begins at 0 again.
+    folder.write(12, true);
+    let (log, recovery) = folder.open();
+    let file = &recovery.files[0];
+    assert!(file.is_apart && file.path.extension().unwrap() == "torn", "{file:?}");
+    let sealed = &file.sealed[0].path;
+    assert_eq!((sealed.parent(), salvaged(sealed, 0).len()), (Some(&*folder.folders.open), 20));
+    assert!(file.to_string().contains("given again, so they are apart in"), "{file}");
+    assert_eq!(recovery.sealed[0].next_sequence, 12);
+    drop(log);
+    let (_, recovery) = folder.open();
+    assert!(recovery.files.is_empty(), "it is salvaged once: {recovery:?}");
+}
+
+#[test]
+fn zeros_in_place_of_a_batch_are_no_rows() {
+    let folder = Folder::new();
+    folder.write(20, false);
+    let part = folder.part();
+    let mut bytes = fs::read(&part).unwrap();
+    // A whole header over a zero body.
+    let zeros = bytes.len() - 512;
+    bytes[zeros..].fill(0);
+    fs::write(&part, &bytes).unwrap();
+    let (_, recovery) = folder.open();
+    assert_eq!(recovery.files[0].rows(), 10);
+}
+
+#[test]
+fn what_is_no_segment_is_kept_and_said() {
+    for name in ["seg-00000000000000000000.torn", "seg-00000000000000000000.2.torn"] {
+        let folder = Folder::new();
+        folder.write(5, true);
+        let path = folder.folders.open.join(name);
+        fs::write(&path, b"torn").unwrap();
+        let (_, recovery) = folder.open();
+        let file = &recovery.files[0];
+        assert!(file.damage.is_some() && file.to_string().contains("no whole vector"), "{file}");
+        assert_eq!(fs::read(file.kept.as_ref().unwrap()).unwrap(), b"torn");
+    }
+}
