@@ -2,8 +2,8 @@
 //!
 //! DIR gets what a data folder has for lane 0: one sealed segment with records of several sizes,
 //! and a live one that stays open until the input ends, so that readers meet a log at work; then
-//! it is sealed too. A row follows from its sequence. Prints `live PATH ROWS` and `sealed PATH ROWS`
-//! for each state. COLUMNS is what `serve --columns` takes: `id,time`.
+//! it is sealed too. A row follows from its sequence. Prints `sealed PATH ROWS` or `live PATH ROWS`
+//! for each. COLUMNS is what `serve --columns` takes: `id,time`.
 
 use std::error::Error;
 use std::fs;

@@ -241,8 +241,8 @@ impl<D: Disk> LaneLog<D> {
         }
     }
 
-    /// What makes durable all that is written now; None if nothing isn't, or if the segment is being
-    /// sealed: then [`LaneLog::seal`] does it. It may run on another
+    /// What makes durable all that is written now; None if nothing isn't, or if the segment is
+    /// being sealed: then [`LaneLog::seal`] does it. It may run on another
     /// thread, while this one appends. Its outcome belongs into [`LaneLog::end_sync`].
     pub fn begin_sync(&self) -> Option<SyncRound<D>> {
         let segment = self.segment.as_ref()?;
@@ -281,8 +281,8 @@ impl<D: Disk> LaneLog<D> {
     }
 
     /// Seals the live segment; None if it has no written record. A record that has its place and
-    /// isn't written is left out: its rows aren't in the log, and a later [`LaneLog::append`] of its
-    /// buffer says so. Waits for a round that runs.
+    /// isn't written is left out: its rows aren't in the log, and a later [`LaneLog::append`] of
+    /// its buffer says so. Waits for a round that runs.
     ///
     /// # Errors
     /// As [`SegmentWriter::seal`].
@@ -302,8 +302,9 @@ impl<D: Disk> LaneLog<D> {
     }
 
     /// After a failed sync: reads the dead segment again from the disk, and seals what is valid.
-    /// Its rows that [`RecoveredFile::holds`] doesn't know are lost, the others durable. Buffers that had their place in it
-    /// are to be cleared. The next record begins a new segment. None if no segment is dead.
+    /// Its rows that [`RecoveredFile::holds`] doesn't know are lost, the others durable. Buffers
+    /// that had their place in it are to be cleared. The next record begins a new segment. None if
+    /// no segment is dead.
     ///
     /// # Errors
     /// System errors. The next call tries again; until it succeeds nothing can be appended.

@@ -6,7 +6,7 @@
 //! 2. [`RecordBuffer::append`] copies the row into memory where it stays; its slot is free then.
 //! 3. [`LaneLog::append`] gives the buffer's rows their sequences and writes them as one record,
 //!    behind the last one.
-//! 4. [`LaneLog::begin_sync`] and [`SyncRound::run`] make everything written durable, on any thread;
+//! 4. [`LaneLog::begin_sync`] and [`SyncRound::run`] make durable what is written, on any thread;
 //!    [`LaneLog::end_sync`] moves [`LaneLog::durable_through`].
 //! 5. [`LaneLog::seal`] appends a footer and gives the file its final name. From then on any Arrow
 //!    reader opens it; a live one is a stream from byte 8.

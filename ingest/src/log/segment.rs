@@ -26,7 +26,7 @@ use super::buffer::{PlacedRecord, RecordBuffer};
 use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
 use super::error::LogError;
 use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
-use super::header::{RecordHeader, RecordPlace, Stamp, restamp};
+use super::header::{RecordHeader, RecordPlace, RecordStamp, restamp};
 use super::names::LogFolders;
 use super::shape::{RowShape, encode_head};
 use super::sync::{LogPosition, SyncRound, SyncState};
@@ -170,7 +170,7 @@ impl<D: Disk> SegmentWriter<D> {
         header: &RecordHeader,
     ) -> Result<(), LogError> {
         let offset = self.written.file_bytes;
-        let stamp = Stamp { offset, before: self.before, durable_bytes: 0, ..header.stamp };
+        let stamp = RecordStamp { offset, before: self.before, durable_bytes: 0, ..header.stamp };
         let damaged = || LogError::no_segment(&self.path, "a record changed while it was copied");
         self.before = restamp(record, header, &stamp).ok_or_else(damaged)?;
         write_on(&*self.file, record, offset, &mut 0).map_err(LogError::io("write", &self.path))?;
@@ -249,7 +249,7 @@ impl<D: Disk> SegmentWriter<D> {
         let first_sequence = self.placed.next_sequence;
         let end = || LogError::SequencesEnd { path: self.folders.complete.clone() };
         first_sequence.checked_add(buffer.rows() as u64).ok_or_else(end)?;
-        let stamp = Stamp {
+        let stamp = RecordStamp {
             epoch: self.kind.epoch,
             offset: self.placed.file_bytes,
             first_sequence,

@@ -37,6 +37,8 @@ struct World {
     rows_made: u64,
     /// Acknowledged rows that rot may have destroyed since the last start.
     is_rotten: bool,
+    /// Where the log was closed, if nothing has touched it since.
+    closed_at: Option<u64>,
     crashes: u64,
     acked: u64,
 }
@@ -50,6 +52,7 @@ impl World {
             given: BTreeMap::new(),
             rows_made: 0,
             is_rotten: false,
+            closed_at: None,
             crashes: 0,
             acked: 0,
         }
@@ -76,10 +79,14 @@ impl World {
     /// Opens the log, as often as the disk refuses; None if the machine stops.
     fn open(&mut self) -> Option<LaneLog<SimDisk>> {
         loop {
-            let epoch = self.random.number();
+            let (epoch, closed_at) = (self.random.number(), self.closed_at.take());
             let opened = LaneLog::open(self.disk.clone(), folders(), options(epoch));
             match opened {
                 Ok((log, recovery)) => {
+                    if let Some(closed_at) = closed_at {
+                        let is_clean = recovery.was_clean && log.next_sequence() == closed_at;
+                        assert!(is_clean, "seed {}: closed, and {recovery:?}", self.seed);
+                    }
                     self.check_sequences(&log);
                     self.check_report(&recovery);
                     // The log speaks of its own start.
@@ -141,6 +148,7 @@ impl World {
                     let is_closed = closed.is_ok();
                     self.note(log, closed);
                     if is_closed {
+                        self.closed_at = Some(log.next_sequence());
                         return;
                     }
                 }
