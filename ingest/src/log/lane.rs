@@ -26,7 +26,7 @@ use super::disk::{BLOCK_BYTES, Disk};
 use super::error::LogError;
 use super::footer::SealedSegment;
 use super::header::RecordTemplate;
-use super::names::LogFolders;
+use super::names::{LogFolders, remove};
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
 use super::segment::{Placed, SegmentKind, SegmentWriter};
@@ -93,6 +93,8 @@ pub struct LaneLog<D: Disk> {
     kind: SegmentKind,
     template: RecordTemplate,
     segment: Option<SegmentWriter<D>>,
+    /// The first sequence of a segment whose file may be there without a whole head.
+    begun: Option<u64>,
     /// A segment whose disk has failed, until it is read again.
     dead: Option<(u64, PathBuf)>,
     next_sequence: u64,
@@ -133,6 +135,7 @@ impl<D: Disk> LaneLog<D> {
             kind,
             template,
             segment: None,
+            begun: None,
             dead: None,
             next_sequence,
             durable_through: next_sequence,
@@ -225,8 +228,15 @@ impl<D: Disk> LaneLog<D> {
                 }
                 let first = self.next_sequence;
                 let path = self.folders.part(first);
+                if self.begun == Some(first) {
+                    // Made by the try before, which the disk refused: it holds no record.
+                    remove(&self.disk, &path)?;
+                }
+                self.begun = Some(first);
                 let (folders, kind) = (&self.folders, self.kind.clone());
-                none.insert(SegmentWriter::create(&self.disk, folders, path, first, kind)?)
+                let created = SegmentWriter::create(&self.disk, folders, path, first, kind)?;
+                self.begun = None;
+                none.insert(created)
             }
         };
         let placed = segment.place(buffer)?;

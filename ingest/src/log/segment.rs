@@ -27,7 +27,7 @@ use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
 use super::error::LogError;
 use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
 use super::header::{RecordHeader, RecordPlace, RecordStamp, restamp};
-use super::names::LogFolders;
+use super::names::{LogFolders, remove};
 use super::shape::{RowShape, encode_head};
 use super::sync::{LogPosition, SyncRound, SyncState};
 
@@ -101,11 +101,7 @@ impl<D: Disk> SegmentWriter<D> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
         let mut written = 0;
-        if let Err(error) = write_on(&file, &head, 0, &mut written) {
-            // Without it a later try would find its name taken.
-            let _ = disk.remove(&path);
-            return Err(LogError::io("write", &path)(error));
-        }
+        write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
         let file_bytes = head.len() as u64;
         let position = LogPosition { segment, file_bytes, next_sequence: first_sequence };
@@ -368,7 +364,7 @@ impl<D: Disk> SegmentWriter<D> {
                 SealStep::Begun => {
                     self.leave_unwritten_out()?;
                     if self.records.is_empty() {
-                        return self.remove().map(|()| None);
+                        return remove(&self.disk, &self.path).map(|()| None);
                     }
                     let end = encode_end(&self.kind.schema, &self.records);
                     self.step = SealStep::End(end, 0);
@@ -406,15 +402,6 @@ impl<D: Disk> SegmentWriter<D> {
             self.placed = self.written;
         }
         Ok(())
-    }
-
-    fn remove(&self) -> Result<(), LogError> {
-        match self.disk.remove(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LogError::io("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Bytes that sealing adds to the file: what a full disk must still have room for.

@@ -324,6 +324,47 @@ fn a_record_that_is_given_up_is_left_out() {
 }
 
 #[test]
+fn a_full_disk_is_waited_for() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    let mut buffer = log.buffer(100, 0).unwrap();
+    (0..100).for_each(|number| assert!(Row::of(number).append(&mut buffer)));
+    let full = Faults { write: 1000, ..Faults::default() };
+    let nearly = Faults { write: 700, short: 900, ..Faults::default() };
+    disk.set_faults(full);
+    // The head of the segment, twice: the file is there already the second time.
+    for _ in 0..2 {
+        let error = log.append(&mut buffer).unwrap_err();
+        assert!(error.is_no_space() && error.may_retry() && buffer.record().is_none(), "{error}");
+    }
+    disk.set_faults(nearly);
+    while let Err(error) = log.append(&mut buffer) {
+        assert!(error.is_no_space() && error.may_retry(), "{error}");
+    }
+    disk.set_faults(full);
+    assert!(log.seal().unwrap_err().is_no_space());
+    disk.set_faults(Faults::default());
+    log.close().unwrap();
+    assert_eq!(found(&disk), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_file_of_the_next_sequence_counts_as_an_unclean_end() {
+    let disk = SimDisk::new(1);
+    for damaged in [0, 7, 20, 50] {
+        let (mut log, _) = open(&disk, 1);
+        append(&mut log, 5);
+        log.close().unwrap();
+        let next = log.next_sequence();
+        let mut bytes = disk.content(&folders().next()).unwrap();
+        bytes[damaged] ^= 1;
+        disk.put(&folders().next(), bytes);
+        let (log, recovery) = open(&disk, 2);
+        assert_eq!((log.next_sequence(), recovery.was_clean), (next + 10_000, false));
+    }
+}
+
+#[test]
 fn options_out_of_range_are_named() {
     let good = options(1);
     for (wrong, text) in [

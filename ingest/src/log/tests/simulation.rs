@@ -7,7 +7,7 @@
 //! - no sequence is given twice.
 //!
 //! `SLIPRING_LOG_CRASHES` is the number of crashes (1,000 without it; 100000 in the long form), and
-//! `SLIPRING_LOG_SEED` the first seed. A failure names the seed that repeats it.
+//! `SLIPRING_LOG_SEED` the first seed. A failure names its own: with that one it comes at once.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +62,17 @@ impl World {
     fn live(&mut self) {
         let faults = match self.random.below(3) {
             0 => Faults::default(),
-            1 => Faults { short: 100, interrupted: 50, refused: 30, sync: 0, background: 0 },
-            _ => Faults { short: 50, interrupted: 50, refused: 10, sync: 80, background: 20 },
+            1 => {
+                Faults { short: 100, interrupted: 50, refused: 30, write: 50, ..Faults::default() }
+            }
+            _ => Faults {
+                short: 50,
+                interrupted: 50,
+                refused: 10,
+                write: 10,
+                sync: 80,
+                background: 20,
+            },
         };
         self.disk.set_faults(faults);
         let most = if self.random.below(4) == 0 { 25 } else { 250 };
