@@ -200,6 +200,11 @@ impl RecordBuffer {
         self.placed = None;
     }
 
+    /// What its rows hold.
+    pub(super) fn shape(&self) -> RowShape {
+        self.template.shape()
+    }
+
     /// Whether the record has its place in a file.
     pub(super) fn placed(&self) -> Option<&PlacedRecord> {
         self.placed.as_ref()

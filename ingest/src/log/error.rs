@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::shape::RowShape;
+use crate::sink::fix_of;
 
 /// Errors of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system refused.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("can't {action} {}: {source}{}", path.display(), fix_of(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -91,6 +92,9 @@ pub enum LogError {
         /// What a row has.
         row: String,
     },
+    /// A buffer without rows has no record.
+    #[error("a record needs rows, and the buffer has none; append rows to it first")]
+    NoRows,
     /// A buffer's record has its place in a segment that was sealed or replaced without it.
     #[error(
         "a record with the rows from {first_sequence} on was left out of its segment; clear \

@@ -212,8 +212,11 @@ impl<D: Disk> LaneLog<D> {
     /// written either so or by `append`.
     ///
     /// # Errors
-    /// As [`LaneLog::append`].
+    /// As [`LaneLog::append`]; a buffer without rows.
     pub fn place(&mut self, buffer: &mut RecordBuffer) -> Result<Placed, LogError> {
+        if buffer.rows() == 0 {
+            return Err(LogError::NoRows);
+        }
         let is_ending = self.segment.as_ref().is_some_and(SegmentWriter::is_ending);
         // A full segment grows on while records are on their way into it.
         if buffer.record().is_none() && (is_ending || self.is_full() && !self.is_behind()) {
@@ -233,8 +236,9 @@ impl<D: Disk> LaneLog<D> {
                     remove(&self.disk, &path)?;
                 }
                 self.begun = Some(first);
+                let paths = (path, self.folders.sealed(first));
                 let (folders, kind) = (&self.folders, self.kind.clone());
-                let created = SegmentWriter::create(&self.disk, folders, path, first, kind)?;
+                let created = SegmentWriter::create(&self.disk, folders, paths, first, kind)?;
                 self.begun = None;
                 none.insert(created)
             }

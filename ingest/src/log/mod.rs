@@ -49,7 +49,7 @@ pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;
 pub use recover::{Damage, RecoveredFile, Recovery};
 pub use segment::{Placed, SegmentWriter};
-pub use shape::{Head, RowShape};
+pub use shape::RowShape;
 pub(crate) use shape::{segment_schema, shape_of};
 pub use sync::{LogPosition, SyncRound};
 

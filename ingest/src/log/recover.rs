@@ -230,15 +230,15 @@ impl<D: Disk> LaneFiles<'_, D> {
         let Some(mut reader) = OldReader::new(&file, path, length, first, shape)? else {
             return Ok(None);
         };
-        let complete = if is_apart { &self.folders.open } else { &self.folders.complete };
-        let folders = LogFolders { open: self.folders.open.clone(), complete: complete.clone() };
+        let target = match is_apart {
+            true => path.with_extension("arrow"),
+            false => self.folders.sealed(first),
+        };
         // What an interrupted recovery has made is whole.
-        let target = folders.sealed(first);
-        let made = self.disk.names(complete).map_err(LogError::io("read the folder", complete))?;
-        let is_made = made.iter().any(|name| target.ends_with(name));
-        let copy = folders.copy(first);
-        let mut segment =
-            SegmentWriter::create(self.disk, &folders, copy, first, self.kind.clone())?;
+        let is_made = self.is_there(&target)?;
+        let paths = (self.folders.copy(first), target.clone());
+        let kind = self.kind.clone();
+        let mut segment = SegmentWriter::create(self.disk, self.folders, paths, first, kind)?;
         let template = RecordTemplate::new(shape);
         let rows_max = (OLD_RECORD_BYTES / shape.vector_bytes()).max(1);
         let mut buffer = RecordBuffer::new(&template, self.kind.block_bytes, rows_max, 0)?;
@@ -413,7 +413,8 @@ impl<D: Disk> LaneFiles<'_, D> {
         }
         let copy = self.folders.copy(first);
         let kind = SegmentKind { epoch: first_record.epoch(), ..self.kind.clone() };
-        let mut segment = SegmentWriter::create(self.disk, self.folders, copy, first, kind)?;
+        let mut segment =
+            SegmentWriter::create(self.disk, self.folders, (copy, target), first, kind)?;
         let mut memory = AlignedBytes::default();
         for header in run {
             segment.adopt(reader.load_bytes(header, &mut memory)?, header)?;
@@ -464,8 +465,8 @@ impl<D: Disk> LaneFiles<'_, D> {
     }
 
     fn is_there(&self, path: &Path) -> Result<bool, LogError> {
-        let names = self.disk.names(&self.folders.complete);
-        let names = names.map_err(LogError::io("read the folder", &self.folders.complete))?;
+        let folder = path.parent().unwrap_or(path);
+        let names = self.disk.names(folder).map_err(LogError::io("read the folder", folder))?;
         Ok(path.file_name().is_some_and(|name| names.iter().any(|found| name == found.as_str())))
     }
 

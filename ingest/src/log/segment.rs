@@ -71,6 +71,8 @@ pub struct SegmentWriter<D: Disk> {
     disk: D,
     file: Arc<D::File>,
     path: PathBuf,
+    /// Its final name.
+    target: PathBuf,
     folders: LogFolders,
     kind: SegmentKind,
     first_sequence: u64,
@@ -90,11 +92,11 @@ pub struct SegmentWriter<D: Disk> {
 }
 
 impl<D: Disk> SegmentWriter<D> {
-    /// Creates the file of a segment at `path` and writes its head.
+    /// Creates the file of a segment at `path` and writes its head. It will be sealed as `target`.
     pub(super) fn create(
         disk: &D,
         folders: &LogFolders,
-        path: PathBuf,
+        (path, target): (PathBuf, PathBuf),
         first_sequence: u64,
         kind: SegmentKind,
     ) -> Result<Self, LogError> {
@@ -111,6 +113,7 @@ impl<D: Disk> SegmentWriter<D> {
             disk: disk.clone(),
             file: Arc::new(file),
             path,
+            target,
             folders: folders.clone(),
             kind,
             first_sequence,
@@ -145,6 +148,7 @@ impl<D: Disk> SegmentWriter<D> {
             disk: disk.clone(),
             file: Arc::new(file),
             path,
+            target: folders.sealed(first_sequence),
             folders: folders.clone(),
             kind,
             first_sequence,
@@ -242,6 +246,7 @@ impl<D: Disk> SegmentWriter<D> {
             return self.place_in_here(buffer);
         }
         assert!(matches!(self.step, SealStep::Records), "a record behind the end of the stream");
+        assert!(buffer.shape() == self.kind.shape, "a buffer of another log");
         let first_sequence = self.placed.next_sequence;
         let end = || LogError::SequencesEnd { path: self.folders.complete.clone() };
         first_sequence.checked_add(buffer.rows() as u64).ok_or_else(end)?;
@@ -411,7 +416,7 @@ impl<D: Disk> SegmentWriter<D> {
     }
 
     fn sealed(&self) -> SealedSegment {
-        let path = self.folders.sealed(self.first_sequence);
+        let path = self.target.clone();
         let end_bytes = encode_end(&self.kind.schema, &self.records).len() as u64;
         SealedSegment {
             path,
@@ -424,9 +429,8 @@ impl<D: Disk> SegmentWriter<D> {
     }
 
     fn rename(&self) -> Result<(), LogError> {
-        let path = self.folders.sealed(self.first_sequence);
-        self.disk.rename_new(&self.path, &path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => LogError::Exists { path },
+        self.disk.rename_new(&self.path, &self.target).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => LogError::Exists { path: self.target.clone() },
             _ => LogError::io("rename", &self.path)(error),
         })
     }

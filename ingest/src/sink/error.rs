@@ -132,7 +132,7 @@ pub enum SinkError {
         column: bool,
     },
     /// The operating system refused. For writes the usual cause is a full disk.
-    #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
+    #[error("can't {action} {}: {source}{}", path.display(), fix_of(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -204,7 +204,8 @@ fn use_columns(recorded: Columns) -> String {
     }
 }
 
-fn fix(source: &io::Error) -> &'static str {
+/// What to do about an error of the system, as the end of a sentence.
+pub(crate) fn fix_of(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free space on this disk: accepted vectors are kept and written then"

@@ -86,6 +86,8 @@ fn records_are_whole_blocks_and_small_ones_one() {
     let disk = SimDisk::new(1);
     let mut log = log(&disk);
     let mut buffer = log.buffer(100, 8).unwrap();
+    assert!(matches!(log.place(&mut buffer), Err(LogError::NoRows)));
+    log.append(&mut buffer).unwrap();
     let mut end = 4096;
     for rows in [1, 8, 9, 100, 1] {
         buffer.clear();

@@ -142,6 +142,19 @@ fn a_torn_segment_whose_sequences_were_given_again_is_salvaged_apart() {
 }
 
 #[test]
+fn two_torn_segments_of_one_name_are_both_salvaged() {
+    let folder = Folder::new();
+    folder.write(25, false);
+    folder.write(15, false);
+    folder.write(3, true);
+    let (_, recovery) = folder.open();
+    let rows: Vec<_> = recovery.files.iter().map(|file| (file.rows(), file.is_apart)).collect();
+    assert_eq!(rows, [(10, true), (20, true)], "`.2.torn` comes first: {recovery:?}");
+    let paths: Vec<_> = recovery.files.iter().map(|file| file.sealed[0].path.clone()).collect();
+    assert_eq!([salvaged(&paths[0], 0).len(), salvaged(&paths[1], 0).len()], [10, 20]);
+}
+
+#[test]
 fn zeros_in_place_of_a_batch_are_no_rows() {
     let folder = Folder::new();
     folder.write(20, false);

@@ -89,7 +89,9 @@ impl World {
     fn open(&mut self) -> Option<LaneLog<SimDisk>> {
         loop {
             let (epoch, closed_at) = (self.random.number(), self.closed_at.take());
-            let opened = LaneLog::open(self.disk.clone(), folders(), options(epoch));
+            let segment_bytes = [24 << 10, 1 << 20][self.random.below(2)];
+            let options = LogOptions { segment_bytes, ..options(epoch) };
+            let opened = LaneLog::open(self.disk.clone(), folders(), options);
             match opened {
                 Ok((log, recovery)) => {
                     if let Some(closed_at) = closed_at {
@@ -135,20 +137,20 @@ impl World {
             if self.disk.is_stopped() {
                 return;
             }
-            match self.random.below(12) {
-                0..6 => {
+            match self.random.below(13) {
+                0..5 => {
                     let which = self.random.below(2);
                     self.append(log, &mut buffers[which]);
                 }
-                6 | 7 => round = round.or_else(|| log.begin_sync()),
-                8 => outcome = outcome.or_else(|| round.take().map(SyncRound::run)),
-                9 => {
+                5 | 6 => round = round.or_else(|| log.begin_sync()),
+                7 | 8 => outcome = outcome.or_else(|| round.take().map(SyncRound::run)),
+                9 | 10 => {
                     if let Some(outcome) = outcome.take() {
                         let ended = log.end_sync(outcome);
                         self.note(log, ended);
                     }
                 }
-                10 => {
+                11 if self.random.below(2) == 0 => {
                     let sealed = log.seal().map(drop);
                     self.note(log, sealed);
                 }
