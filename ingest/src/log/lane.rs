@@ -177,6 +177,15 @@ impl<D: Disk> LaneLog<D> {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
     }
 
+    /// Removes the file of a segment that the disk refused to begin: it holds no record.
+    fn remove_begun(&mut self) -> Result<(), LogError> {
+        if let Some(first) = self.begun {
+            remove(&self.disk, &self.folders.part(first))?;
+            self.begun = None;
+        }
+        Ok(())
+    }
+
     /// Whether records have their place and aren't written.
     fn is_behind(&self) -> bool {
         let behind = |s: &SegmentWriter<D>| s.written().next_sequence < s.next_sequence();
@@ -222,6 +231,9 @@ impl<D: Disk> LaneLog<D> {
         if buffer.record().is_none() && (is_ending || self.is_full() && !self.is_behind()) {
             self.seal()?;
         }
+        if self.segment.is_none() {
+            self.remove_begun()?;
+        }
         let segment = match &mut self.segment {
             Some(segment) => segment,
             none => {
@@ -231,10 +243,6 @@ impl<D: Disk> LaneLog<D> {
                 }
                 let first = self.next_sequence;
                 let path = self.folders.part(first);
-                if self.begun == Some(first) {
-                    // Made by the try before, which the disk refused: it holds no record.
-                    remove(&self.disk, &path)?;
-                }
                 self.begun = Some(first);
                 let paths = (path, self.folders.sealed(first));
                 let (folders, kind) = (&self.folders, self.kind.clone());
@@ -349,6 +357,7 @@ impl<D: Disk> LaneLog<D> {
             return Err(LogError::SyncFailed { path: path.clone(), source });
         }
         let sealed = self.seal()?;
+        self.remove_begun()?;
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: true }.write(&self.disk, &self.folders)?;
         Ok(sealed)

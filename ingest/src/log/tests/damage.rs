@@ -349,6 +349,20 @@ fn a_full_disk_is_waited_for() {
 }
 
 #[test]
+fn a_log_that_could_not_begin_a_segment_is_closed_cleanly() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    let mut buffer = log.buffer(1, 0).unwrap();
+    assert!(Row::of(0).append(&mut buffer));
+    disk.set_faults(Faults { write: 1000, ..Faults::default() });
+    assert!(log.append(&mut buffer).unwrap_err().is_no_space());
+    disk.set_faults(Faults::default());
+    assert_eq!(log.close().unwrap(), None);
+    let (log, recovery) = open(&disk, 2);
+    assert!(recovery.was_clean && log.next_sequence() == 0, "{recovery:?}");
+}
+
+#[test]
 fn a_damaged_file_of_the_next_sequence_counts_as_an_unclean_end() {
     let disk = SimDisk::new(1);
     for damaged in [0, 7, 20, 50] {
