@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::shape::RowShape;
-use crate::sink::fix_of;
 
 /// Errors of the log.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +141,23 @@ impl LogError {
 
     pub(super) fn no_segment(path: &Path, why: impl Into<String>) -> Self {
         Self::NoSegment { path: path.to_owned(), why: why.into() }
+    }
+}
+
+/// What a person can do about an error of the system.
+pub(crate) fn fix_of(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free space on this disk: accepted vectors are kept and written then"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "; raise the file size limit (ulimit -f) or lower the segment size"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; give this user the right to write there or name another folder"
+        }
+        io::ErrorKind::CrossesDevices => "; keep a data folder on one file system",
+        _ => "",
     }
 }
 

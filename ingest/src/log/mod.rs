@@ -39,6 +39,7 @@ pub use buffer::{
     LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
 };
 pub use disk::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, ReadFrom};
+pub(crate) use error::fix_of;
 pub use error::{LogError, RecordFault};
 pub use footer::SealedSegment;
 pub use header::{RecordHeader, RecordPlace};

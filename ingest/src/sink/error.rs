@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Columns;
+use crate::log::fix_of;
 
 /// Errors of the data folder, a segment log, or the reader of segments.
 #[derive(Debug, thiserror::Error)]
@@ -201,22 +202,5 @@ fn use_columns(recorded: Columns) -> String {
     match names.as_slice() {
         [] => "leave --columns out".to_owned(),
         names => format!("use --columns {}", names.join(",")),
-    }
-}
-
-/// What to do about an error of the system, as the end of a sentence.
-pub(crate) fn fix_of(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space on this disk: accepted vectors are kept and written then"
-        }
-        io::ErrorKind::FileTooLarge => {
-            "; raise the file size limit (ulimit -f) or lower the segment size"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; give this user the right to write there or name another folder"
-        }
-        io::ErrorKind::CrossesDevices => "; keep a data folder on one file system",
-        _ => "",
     }
 }

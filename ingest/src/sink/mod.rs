@@ -35,7 +35,6 @@ mod segment;
 pub use columns::{ColumnWord, Columns};
 pub(crate) use columns::{ID, SEQUENCE, TIME, VECTOR};
 pub use error::SinkError;
-pub(crate) use error::fix_of;
 pub use files::DataMode;
 pub use folder::{DataDir, DataOptions};
 pub use log::{SegmentLog, SegmentOptions};
