@@ -95,6 +95,8 @@ pub struct LaneLog<D: Disk> {
     segment: Option<SegmentWriter<D>>,
     /// The first sequence of a segment whose file may be there without a whole head.
     begun: Option<u64>,
+    /// Whether the next file may say that the log is closed.
+    is_closed: bool,
     /// A segment whose disk has failed, until it is read again.
     dead: Option<(u64, PathBuf)>,
     next_sequence: u64,
@@ -136,6 +138,7 @@ impl<D: Disk> LaneLog<D> {
             template,
             segment: None,
             begun: None,
+            is_closed: false,
             dead: None,
             next_sequence,
             durable_through: next_sequence,
@@ -175,6 +178,17 @@ impl<D: Disk> LaneLog<D> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
+    }
+
+    /// Takes back what `close` has said, before a sequence is given: also where it failed, because
+    /// what it said may be on the disk all the same.
+    fn reopen(&mut self) -> Result<(), LogError> {
+        if self.is_closed {
+            let next_sequence = self.next_sequence;
+            NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
+            self.is_closed = false;
+        }
+        Ok(())
     }
 
     /// Removes the file of a segment that the disk refused to begin: it holds no record.
@@ -233,6 +247,7 @@ impl<D: Disk> LaneLog<D> {
         }
         if self.segment.is_none() {
             self.remove_begun()?;
+            self.reopen()?;
         }
         let segment = match &mut self.segment {
             Some(segment) => segment,
@@ -346,8 +361,8 @@ impl<D: Disk> LaneLog<D> {
         Ok(Some(file))
     }
 
-    /// Seals the live segment and notes that nothing is open. The log can be used on; then it has
-    /// to be closed again.
+    /// Seals the live segment and notes that nothing is open. The log can be used on, and is open
+    /// again with the next record.
     ///
     /// # Errors
     /// As [`LaneLog::seal`]; a dead segment that wasn't replaced.
@@ -358,6 +373,7 @@ impl<D: Disk> LaneLog<D> {
         }
         let sealed = self.seal()?;
         self.remove_begun()?;
+        self.is_closed = true;
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: true }.write(&self.disk, &self.folders)?;
         Ok(sealed)

@@ -100,8 +100,7 @@ impl RecoveredFile {
     /// Whether the row with this sequence was found in the file.
     #[must_use]
     pub fn holds(&self, sequence: u64) -> bool {
-        let holds = |s: &SealedSegment| (s.first_sequence..s.next_sequence).contains(&sequence);
-        self.sealed.iter().any(holds)
+        self.sealed.iter().any(|sealed| sealed.holds(sequence))
     }
 }
 
@@ -381,10 +380,18 @@ impl<D: Disk> LaneFiles<'_, D> {
         reader: &RecordReader<'_, D::File>,
         walked: &Walked,
     ) -> Result<RecoveredFile, LogError> {
-        let mut sealed = Vec::new();
-        for run in &walked.runs {
+        // What an interrupted recovery has copied isn't copied again, however the runs have changed.
+        let last = walked.runs.iter().flatten().last();
+        let made = self.sealed_between(first, last.map_or(first, RecordHeader::next_sequence))?;
+        let is_made = |record: &RecordHeader| {
+            let holds = |s: &SealedSegment| s.holds(record.first_sequence());
+            made.iter().any(holds)
+        };
+        let mut sealed = made.clone();
+        for run in walked.runs.iter().flat_map(|run| run.split(is_made)) {
             sealed.extend(self.copy_run(run, reader)?);
         }
+        sealed.sort_unstable_by_key(|sealed| sealed.first_sequence);
         let kept = self.rename_bad(first, path)?;
         let (at, why) = match &walked.fault {
             Some((at, fault)) => (*at, fault.to_string()),
@@ -395,7 +402,20 @@ impl<D: Disk> LaneFiles<'_, D> {
         Ok(RecoveredFile { sealed, kept: Some(kept), damage, ..RecoveredFile::at(path) })
     }
 
-    /// Copies a run of records into a segment of its own, unless that is there already.
+    /// The sealed segments that begin within these sequences.
+    fn sealed_between(&self, first: u64, end: u64) -> Result<Vec<SealedSegment>, LogError> {
+        let mut found = Vec::new();
+        for (first, path) in self.names(&self.folders.complete, SEALED)?.range(first..end) {
+            match self.read_sealed(*first, path) {
+                Ok((sealed, _)) => found.push(sealed),
+                Err(LogError::NoSegment { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Copies a run of records into a segment of its own.
     fn copy_run(
         &self,
         run: &[RecordHeader],
@@ -404,13 +424,6 @@ impl<D: Disk> LaneFiles<'_, D> {
         let Some(first_record) = run.first() else { return Ok(None) };
         let first = first_record.first_sequence();
         let target = self.folders.sealed(first);
-        if self.is_there(&target)? {
-            return match self.read_sealed(first, &target) {
-                Ok((sealed, _)) => Ok(Some(sealed)),
-                Err(LogError::NoSegment { .. }) => Ok(None),
-                Err(error) => Err(error),
-            };
-        }
         let copy = self.folders.copy(first);
         let kind = SegmentKind { epoch: first_record.epoch(), ..self.kind.clone() };
         let mut segment =

@@ -363,6 +363,33 @@ fn a_log_that_could_not_begin_a_segment_is_closed_cleanly() {
 }
 
 #[test]
+fn a_log_that_is_used_on_after_its_end_is_open_again() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    log.close().unwrap();
+    append(&mut log, 5);
+    drop(log);
+    // Its rows have left no trace.
+    disk.remove(&folders().part(0)).unwrap();
+    let (log, recovery) = open(&disk, 2);
+    assert_eq!((log.next_sequence(), recovery.was_clean), (10_000, false));
+}
+
+#[test]
+fn copies_of_an_interrupted_recovery_are_not_made_again_when_more_is_damaged() {
+    let (disk, path, mut bytes) = left_open(&[5, 6, 7, 8, 9]);
+    bytes[12_288 + 2000] ^= 4;
+    disk.put(&path, bytes.clone());
+    drop(open(&disk, 2));
+    // It was stopped before the file got its new name, and a record that is copied rots.
+    bytes[4096 + 2000] ^= 4;
+    disk.put(&path, bytes);
+    let (_, recovery) = open(&disk, 3);
+    assert_eq!(only(&recovery).rows(), 28);
+    assert_eq!(found(&disk), (0..11).chain(18..35).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_damaged_file_of_the_next_sequence_counts_as_an_unclean_end() {
     let disk = SimDisk::new(1);
     for damaged in [0, 7, 20, 50] {
