@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use super::disk::{AlignedBytes, BLOCK_BYTES};
 use super::error::LogError;
-use super::header::{BodyLayout, COLUMN_ALIGN, MARK_BYTES, RecordTemplate, Stamp};
+use super::header::{BodyLayout, COLUMN_ALIGN, MARK_BYTES, RecordStamp, RecordTemplate};
 use super::shape::{INTEGER_BYTES, RowShape};
 
 /// The most bytes of vectors in a record (which holds at least one row).
@@ -96,7 +96,7 @@ pub struct RecordBuffer {
 pub(super) struct PlacedRecord {
     /// The first sequence of its segment.
     pub segment: u64,
-    pub stamp: Stamp,
+    pub stamp: RecordStamp,
     pub range: Range<usize>,
     pub header_bytes: usize,
     pub rows: usize,
@@ -213,6 +213,11 @@ impl RecordBuffer {
         self.placed = None;
     }
 
+    /// What its rows hold.
+    pub(super) fn shape(&self) -> RowShape {
+        self.template.shape()
+    }
+
     /// Whether the record has its place in a file.
     pub(super) fn placed(&self) -> Option<&PlacedRecord> {
         self.placed.as_ref()
@@ -233,7 +238,7 @@ impl RecordBuffer {
 
     /// Closes the record: lays out what lies before the vectors, and writes the header. There must
     /// be rows, and no place yet.
-    pub(super) fn place(&mut self, stamp: Stamp, segment: u64) -> PlacedRecord {
+    pub(super) fn place(&mut self, stamp: RecordStamp, segment: u64) -> PlacedRecord {
         assert!(self.rows > 0 && self.placed.is_none(), "a record without rows, or a second time");
         let (shape, rows, header_bytes) =
             (self.template.shape(), self.rows, self.template.header_bytes());

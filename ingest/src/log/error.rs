@@ -91,6 +91,9 @@ pub enum LogError {
         /// What a row has.
         row: String,
     },
+    /// A buffer without rows has no record.
+    #[error("a record needs rows, and the buffer has none; append rows to it first")]
+    NoRows,
     /// A buffer's record has its place in a segment that was sealed or replaced without it.
     #[error(
         "a record with the rows from {first_sequence} on was left out of its segment; clear \

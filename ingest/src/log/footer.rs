@@ -90,6 +90,12 @@ pub struct SealedSegment {
 }
 
 impl SealedSegment {
+    /// Whether it holds the row with this sequence.
+    #[must_use]
+    pub fn holds(&self, sequence: u64) -> bool {
+        (self.first_sequence..self.next_sequence).contains(&sequence)
+    }
+
     /// Reads the footer and the last sequence. Returns also where the records are, and the number
     /// of bytes read.
     ///

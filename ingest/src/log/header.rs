@@ -57,7 +57,7 @@ impl RecordPlace {
 
 /// Where a record stands: what is written into its header besides its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct RecordStamp {
     pub epoch: u64,
     pub offset: u64,
     pub first_sequence: u64,
@@ -83,7 +83,7 @@ pub(super) struct BodyLayout {
 /// its bytes are those that were written is for the checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
-    pub(super) stamp: Stamp,
+    pub(super) stamp: RecordStamp,
     pub(super) body: BodyLayout,
     pub(super) header_bytes: usize,
     pub(super) crc: u32,
@@ -201,7 +201,7 @@ impl RecordTemplate {
 
     /// Writes the header of a record to its beginning, computes the checksum over all of `record`,
     /// whose body is complete, and returns it.
-    pub fn write(&self, record: &mut [u8], stamp: &Stamp, body: &BodyLayout) -> u32 {
+    pub fn write(&self, record: &mut [u8], stamp: &RecordStamp, body: &BodyLayout) -> u32 {
         assert!(record.len() == self.header_bytes() + body.bytes, "a record of another layout");
         record[..self.bytes.len()].copy_from_slice(&self.bytes);
         let mut put = |at: usize, value: usize| {
@@ -222,7 +222,7 @@ impl RecordTemplate {
     }
 }
 
-fn write_stamp(record: &mut [u8], places: &[usize; FIELDS.len()], stamp: &Stamp) {
+fn write_stamp(record: &mut [u8], places: &[usize; FIELDS.len()], stamp: &RecordStamp) {
     let values = [
         stamp.epoch,
         stamp.offset,
@@ -245,7 +245,11 @@ fn write_crc(record: &mut [u8], at: usize) -> u32 {
 
 /// Gives a whole record another place: another file, offset and record before. Returns its
 /// checksum.
-pub(super) fn restamp(record: &mut [u8], header: &RecordHeader, stamp: &Stamp) -> Option<u32> {
+pub(super) fn restamp(
+    record: &mut [u8],
+    header: &RecordHeader,
+    stamp: &RecordStamp,
+) -> Option<u32> {
     let message = record.get(PREFIX_BYTES..header.header_bytes)?;
     let places = fields::places(message, &FIELDS)?.map(|at| at + PREFIX_BYTES);
     write_stamp(record, &places, stamp);
@@ -302,7 +306,7 @@ pub(super) fn decode_header(
     if first_sequence.checked_add(body.rows as u64).is_none() {
         return Err(wrong("its sequences don't end"));
     }
-    let stamp = Stamp { epoch, offset, first_sequence, durable_bytes, before: before as u32 };
+    let stamp = RecordStamp { epoch, offset, first_sequence, durable_bytes, before: before as u32 };
     Ok(RecordHeader {
         stamp,
         body,

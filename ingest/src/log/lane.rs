@@ -28,11 +28,12 @@ use super::disk::{BLOCK_BYTES, Disk};
 use super::error::LogError;
 use super::footer::SealedSegment;
 use super::header::RecordTemplate;
-use super::names::LogFolders;
+use super::names::{LogFolders, remove};
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
-use super::segment::{LogPosition, Placed, SegmentKind, SegmentWriter, SyncRound};
+use super::segment::{Placed, SegmentKind, SegmentWriter};
 use super::shape::{BLOCK_BYTES_MAX, INTEGER_BYTES, RowShape, is_block, segment_schema};
+use super::sync::{LogPosition, SyncRound};
 use crate::sink::DIM_MAX;
 
 /// What a log is opened for.
@@ -94,6 +95,10 @@ pub struct LaneLog<D: Disk> {
     kind: SegmentKind,
     template: RecordTemplate,
     segment: Option<SegmentWriter<D>>,
+    /// The first sequence of a segment whose file may be there without a whole head.
+    begun: Option<u64>,
+    /// Whether the next file may say that the log is closed.
+    is_closed: bool,
     /// A segment whose disk has failed, until it is read again.
     dead: Option<(u64, PathBuf)>,
     next_sequence: u64,
@@ -134,6 +139,8 @@ impl<D: Disk> LaneLog<D> {
             kind,
             template,
             segment: None,
+            begun: None,
+            is_closed: false,
             dead: None,
             next_sequence,
             durable_through: next_sequence,
@@ -175,6 +182,26 @@ impl<D: Disk> LaneLog<D> {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
     }
 
+    /// Takes back what `close` has said, before a sequence is given: also where it failed, because
+    /// what it said may be on the disk all the same.
+    fn reopen(&mut self) -> Result<(), LogError> {
+        if self.is_closed {
+            let next_sequence = self.next_sequence;
+            NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
+            self.is_closed = false;
+        }
+        Ok(())
+    }
+
+    /// Removes the file of a segment that the disk refused to begin: it holds no record.
+    fn remove_begun(&mut self) -> Result<(), LogError> {
+        if let Some(first) = self.begun {
+            remove(&self.disk, &self.folders.part(first))?;
+            self.begun = None;
+        }
+        Ok(())
+    }
+
     /// Whether records have their place and aren't written.
     fn is_behind(&self) -> bool {
         let behind = |s: &SegmentWriter<D>| s.written().next_sequence < s.next_sequence();
@@ -210,12 +237,19 @@ impl<D: Disk> LaneLog<D> {
     /// written either so or by `append`.
     ///
     /// # Errors
-    /// As [`LaneLog::append`].
+    /// As [`LaneLog::append`]; a buffer without rows.
     pub fn place(&mut self, buffer: &mut RecordBuffer) -> Result<Placed, LogError> {
+        if buffer.rows() == 0 {
+            return Err(LogError::NoRows);
+        }
         let is_ending = self.segment.as_ref().is_some_and(SegmentWriter::is_ending);
         // A full segment grows on while records are on their way into it.
         if buffer.record().is_none() && (is_ending || self.is_full() && !self.is_behind()) {
             self.seal()?;
+        }
+        if self.segment.is_none() {
+            self.remove_begun()?;
+            self.reopen()?;
         }
         let segment = match &mut self.segment {
             Some(segment) => segment,
@@ -226,8 +260,12 @@ impl<D: Disk> LaneLog<D> {
                 }
                 let first = self.next_sequence;
                 let path = self.folders.part(first);
+                self.begun = Some(first);
+                let paths = (path, self.folders.sealed(first));
                 let (folders, kind) = (&self.folders, self.kind.clone());
-                none.insert(SegmentWriter::create(&self.disk, folders, path, first, kind)?)
+                let created = SegmentWriter::create(&self.disk, folders, paths, first, kind)?;
+                self.begun = None;
+                none.insert(created)
             }
         };
         let placed = segment.place(buffer)?;
@@ -242,8 +280,8 @@ impl<D: Disk> LaneLog<D> {
         }
     }
 
-    /// What makes durable all that is written now; None if nothing isn't, or if the segment is being
-    /// sealed: then [`LaneLog::seal`] does it. It may run on another
+    /// What makes durable all that is written now; None if nothing isn't, or if the segment is
+    /// being sealed: then [`LaneLog::seal`] does it. It may run on another
     /// thread, while this one appends. Its outcome belongs into [`LaneLog::end_sync`].
     pub fn begin_sync(&self) -> Option<SyncRound<D>> {
         let segment = self.segment.as_ref()?;
@@ -282,8 +320,8 @@ impl<D: Disk> LaneLog<D> {
     }
 
     /// Seals the live segment; None if it has no written record. A record that has its place and
-    /// isn't written is left out: its rows aren't in the log, and a later [`LaneLog::append`] of its
-    /// buffer says so. Waits for a round that runs.
+    /// isn't written is left out: its rows aren't in the log, and a later [`LaneLog::append`] of
+    /// its buffer says so. Waits for a round that runs.
     ///
     /// # Errors
     /// As [`SegmentWriter::seal`].
@@ -303,8 +341,9 @@ impl<D: Disk> LaneLog<D> {
     }
 
     /// After a failed sync: reads the dead segment again from the disk, and seals what is valid.
-    /// Its rows that [`RecoveredFile::holds`] doesn't know are lost, the others durable. Buffers that had their place in it
-    /// are to be cleared. The next record begins a new segment. None if no segment is dead.
+    /// Its rows that [`RecoveredFile::holds`] doesn't know are lost, the others durable. Buffers
+    /// that had their place in it are to be cleared. The next record begins a new segment. None if
+    /// no segment is dead.
     ///
     /// # Errors
     /// System errors. The next call tries again; until it succeeds nothing can be appended.
@@ -357,8 +396,8 @@ impl<D: Disk> LaneLog<D> {
         self.disk.free_bytes(&self.folders.open)
     }
 
-    /// Seals the live segment and notes that nothing is open. The log can be used on; then it has
-    /// to be closed again.
+    /// Seals the live segment and notes that nothing is open. The log can be used on, and is open
+    /// again with the next record.
     ///
     /// # Errors
     /// As [`LaneLog::seal`]; a dead segment that wasn't replaced.
@@ -368,6 +407,8 @@ impl<D: Disk> LaneLog<D> {
             return Err(LogError::SyncFailed { path: path.clone(), source });
         }
         let sealed = self.seal()?;
+        self.remove_begun()?;
+        self.is_closed = true;
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: true }.write(&self.disk, &self.folders)?;
         Ok(sealed)

@@ -6,7 +6,7 @@
 //! 2. [`RecordBuffer::append`] copies the row into memory where it stays; its slot is free then.
 //! 3. [`LaneLog::append`] gives the buffer's rows their sequences and writes them as one record,
 //!    behind the last one.
-//! 4. [`LaneLog::begin_sync`] and [`SyncRound::run`] make everything written durable, on any thread;
+//! 4. [`LaneLog::begin_sync`] and [`SyncRound::run`] make durable what is written, on any thread;
 //!    [`LaneLog::end_sync`] moves [`LaneLog::durable_through`].
 //! 5. [`LaneLog::seal`] appends a footer and gives the file its final name. From then on any Arrow
 //!    reader opens it; a live one is a stream from byte 8.
@@ -30,6 +30,7 @@ mod lane_commit;
 mod names;
 mod next;
 mod notes;
+mod old;
 mod progress;
 mod reader;
 mod real_disk;
@@ -38,6 +39,7 @@ mod recover;
 mod segment;
 mod shape;
 mod space;
+mod sync;
 
 pub use buffer::{
     LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
@@ -58,10 +60,11 @@ pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;
 pub use recover::{Damage, RecoveredFile, Recovery};
-pub use segment::{LogPosition, Placed, SegmentWriter, SyncRound};
+pub use segment::{Placed, SegmentWriter};
+pub use shape::RowShape;
 pub(crate) use shape::shape_of;
-pub use shape::{Head, RowShape};
 pub(crate) use space::SPACE_KEPT_BYTES;
+pub use sync::{LogPosition, SyncRound};
 
 #[cfg(test)]
 mod tests;

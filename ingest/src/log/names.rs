@@ -10,7 +10,11 @@
 //! The digits are the sequence of the first row. COMPLETE is what readers open as a dataset; they
 //! skip OPEN, because a part of its path begins with a point.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::error::LogError;
 
 /// The folders of a lane. Both are on one file system, and are there before the log is opened.
 #[derive(Clone, Debug)]
@@ -63,6 +67,16 @@ pub(super) fn first_sequence(name: &str, ending: &str) -> Option<u64> {
     let digits = name.strip_prefix("seg-")?.strip_suffix(ending)?;
     let is_ours = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
     digits.parse().ok().filter(|_| is_ours)
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove<D: Disk>(disk: &D, path: &Path) -> Result<(), LogError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl<'f, F: DiskFile> RecordReader<'f, F> {
         Ok(NextRecord::Record(header))
     }
 
-    /// Looks behind a fault for the next place where a valid record begins, whatever came before it,
+    /// Looks behind a fault for the next place where a valid record begins, whatever came before,
     /// and steps over that record.
     ///
     /// # Errors

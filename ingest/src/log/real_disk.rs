@@ -155,10 +155,12 @@ impl RealFile {
         }
     }
 
+    /// What was read through the cache before isn't believed afterwards.
     fn leave_direct(&self) -> io::Result<()> {
         let flags = rustix::fs::fcntl_getfl(&self.file)?;
         rustix::fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
         self.is_direct.store(false, Ordering::Relaxed);
+        self.forget_pages();
         Ok(())
     }
 
@@ -186,7 +188,6 @@ impl DiskFile for RealFile {
                     && self.is_direct.load(Ordering::Relaxed) =>
             {
                 self.leave_direct()?;
-                self.forget_pages();
                 self.file.read_at(bytes, offset)
             }
             done => done,

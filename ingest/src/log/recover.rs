@@ -23,14 +23,19 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::buffer::RecordBuffer;
 use super::disk::{AlignedBytes, Disk, DiskFile, ReadFrom};
 use super::error::{LogError, RecordFault};
 use super::footer::{SealedSegment, encode_end};
-use super::header::RecordHeader;
+use super::header::{RecordHeader, RecordTemplate};
 use super::names::{LogFolders, NEW, PART, SEALED, first_sequence};
+use super::old::OldReader;
 use super::reader::{NextRecord, RecordReader};
 use super::segment::{SegmentKind, SegmentWriter};
 use super::shape::{Head, HeadFault, PREFIX_BYTES};
+
+/// Bytes of vectors in a record that is made from an earlier version's rows.
+const OLD_RECORD_BYTES: usize = 4 << 20;
 
 /// What a lane's files hold.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +63,11 @@ pub struct RecoveredFile {
     pub torn_bytes: u64,
     /// The segments that its rows are in now.
     pub sealed: Vec<SealedSegment>,
+    /// The file's name now, if it is kept.
+    pub kept: Option<PathBuf>,
+    /// Whether its rows have sequences that others have too, as an earlier version gave them: then
+    /// their segment lies beside the kept file, where readers of the folder don't look.
+    pub is_apart: bool,
     /// What was wrong, if more than its end.
     pub damage: Option<Damage>,
 }
@@ -65,8 +75,6 @@ pub struct RecoveredFile {
 /// Damage before the end of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The file's name now.
-    pub kept: PathBuf,
     /// Where the first bad bytes begin.
     pub at: u64,
     /// What is wrong there.
@@ -77,6 +85,12 @@ pub struct Damage {
 }
 
 impl RecoveredFile {
+    pub(super) fn at(path: &Path) -> Self {
+        let path = path.to_owned();
+        let (sealed, torn_bytes, kept, is_apart, damage) = (Vec::new(), 0, None, false, None);
+        Self { path, torn_bytes, sealed, kept, is_apart, damage }
+    }
+
     /// Rows that were found in it.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -86,33 +100,38 @@ impl RecoveredFile {
     /// Whether the row with this sequence was found in the file.
     #[must_use]
     pub fn holds(&self, sequence: u64) -> bool {
-        let holds = |s: &SealedSegment| (s.first_sequence..s.next_sequence).contains(&sequence);
-        self.sealed.iter().any(holds)
+        self.sealed.iter().any(|sealed| sealed.holds(sequence))
     }
 }
 
 impl fmt::Display for RecoveredFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, rows) = (self.path.display(), self.rows());
-        match (&self.damage, self.torn_bytes) {
+        let (path, rows, torn) = (self.path.display(), self.rows(), self.torn_bytes);
+        match (&self.damage, torn) {
             (Some(damage), _) => {
                 let was = if damage.was_durable { "had been stored" } else { "wasn't stored yet" };
-                let (kept, at, why) = (damage.kept.display(), damage.at, &damage.why);
+                let (at, why, segments) = (damage.at, &damage.why, self.sealed.len());
                 write!(
                     f,
                     "{path} is damaged at byte {at}, which {was}: {why}; {rows} vectors were \
-                     found around the damage and are in {} segments, others are lost; the file is \
-                     kept as {kept}",
-                    self.sealed.len()
-                )
+                     found around the damage and are in {segments} segments, others are lost"
+                )?;
             }
-            (None, 0) => write!(f, "{path} was left open; all of its {rows} vectors are sealed"),
-            (None, torn) => write!(
+            (None, 0) => write!(f, "{path} was left open; all of its {rows} vectors are sealed")?,
+            (None, _) => write!(
                 f,
                 "{path} was left open; its {rows} whole vectors are sealed, {torn} torn bytes \
-                 behind them were cut"
-            ),
+                 behind them are not"
+            )?,
         }
+        if let Some(kept) = &self.kept {
+            write!(f, "; the file is kept as {}", kept.display())?;
+        }
+        if let Some(sealed) = self.sealed.first().filter(|_| self.is_apart) {
+            let apart = sealed.path.display();
+            write!(f, "; their sequences were given again, so they are apart in {apart}")?;
+        }
+        Ok(())
     }
 }
 
@@ -169,7 +188,77 @@ impl<D: Disk> LaneFiles<'_, D> {
             file.sealed.iter().for_each(|sealed| recovery.note(sealed.next_sequence));
             recovery.files.push(file);
         }
+        self.recover_torn(&mut recovery)?;
         Ok(recovery)
+    }
+
+    /// Salvages what earlier versions have set aside as `.torn`.
+    fn recover_torn(&self, recovery: &mut Recovery) -> Result<(), LogError> {
+        let open = &self.folders.open;
+        for name in self.disk.names(open).map_err(LogError::io("read the folder", open))? {
+            let Some(first) = first_of_torn(&name) else { continue };
+            let path = open.join(&name);
+            // Its sequences were given again if any segment has them.
+            let is_apart = recovery.next_sequence > first;
+            let file = match self.recover_old(first, &path, is_apart)? {
+                Some(file) => file,
+                None => {
+                    let kept = Some(self.rename_bad(first, &path)?);
+                    let (at, was_durable, why) = (0, false, "it holds no whole vector".to_owned());
+                    let damage = Some(Damage { at, why, was_durable });
+                    RecoveredFile { kept, damage, ..RecoveredFile::at(&path) }
+                }
+            };
+            file.sealed.iter().for_each(|sealed| recovery.note(sealed.next_sequence));
+            recovery.files.push(file);
+        }
+        Ok(())
+    }
+
+    /// Copies the whole batches of an earlier version's file into a segment of this version, and
+    /// keeps the file. None if it isn't one.
+    fn recover_old(
+        &self,
+        first: u64,
+        path: &Path,
+        is_apart: bool,
+    ) -> Result<Option<RecoveredFile>, LogError> {
+        let file = self.disk.open_to_read(path).map_err(LogError::io("open", path))?;
+        let length = file.len().map_err(LogError::io("look at", path))?;
+        let shape = self.kind.shape;
+        let Some(mut reader) = OldReader::new(&file, path, length, first, shape)? else {
+            return Ok(None);
+        };
+        let target = match is_apart {
+            true => path.with_extension("arrow"),
+            false => self.folders.sealed(first),
+        };
+        // What an interrupted recovery has made is whole.
+        let is_made = self.is_there(&target)?;
+        let paths = (self.folders.copy(first), target.clone());
+        let kind = self.kind.clone();
+        let mut segment = SegmentWriter::create(self.disk, self.folders, paths, first, kind)?;
+        let template = RecordTemplate::new(shape);
+        let rows_max = (OLD_RECORD_BYTES / shape.vector_bytes()).max(1);
+        let mut buffer = RecordBuffer::new(&template, self.kind.block_bytes, rows_max, 0)?;
+        while let Some(mut batch) = reader.next_batch()?.filter(|_| !is_made) {
+            let mut is_more = true;
+            while is_more {
+                buffer.clear();
+                is_more = batch.copy(shape, &mut buffer)?;
+                segment.place(&mut buffer)?;
+                segment.write(&mut buffer)?;
+            }
+        }
+        let mut sealed = segment.seal()?;
+        if is_made {
+            sealed = Some(self.read_sealed(first, &target)?.0);
+        }
+        let torn_bytes = if is_made { 0 } else { length - reader.at() };
+        let kept = Some(self.rename_bad(first, path)?);
+        let sealed = sealed.into_iter().collect();
+        let file = RecoveredFile { torn_bytes, sealed, kept, is_apart, ..RecoveredFile::at(path) };
+        Ok(Some(file))
     }
 
     /// Makes a file whole that isn't a sealed segment. Returns also the number of bytes read.
@@ -178,6 +267,11 @@ impl<D: Disk> LaneFiles<'_, D> {
         let length = file.len().map_err(LogError::io("look at", path))?;
         let (mut reader, head) =
             RecordReader::with_head(&file, path, length, first, self.kind.shape)?;
+        if head == Err(HeadFault::Foreign)
+            && let Some(old) = self.recover_old(first, path, false)?
+        {
+            return Ok((old, length));
+        }
         let walked = self.walk(&mut reader, head)?;
         let bytes_read = reader.bytes_read();
         let torn_bytes = if walked.is_whole { 0 } else { length - walked.end };
@@ -194,8 +288,8 @@ impl<D: Disk> LaneFiles<'_, D> {
             }
             _ => return Ok((self.keep_as_bad(first, path, &reader, &walked)?, bytes_read)),
         };
-        let path = path.to_owned();
-        Ok((RecoveredFile { path, torn_bytes, sealed, damage: None }, bytes_read))
+        let file = RecoveredFile { torn_bytes, sealed, ..RecoveredFile::at(path) };
+        Ok((file, bytes_read))
     }
 
     fn read_sealed(&self, first: u64, path: &Path) -> Result<(SealedSegment, u64), LogError> {
@@ -286,21 +380,42 @@ impl<D: Disk> LaneFiles<'_, D> {
         reader: &RecordReader<'_, D::File>,
         walked: &Walked,
     ) -> Result<RecoveredFile, LogError> {
-        let mut sealed = Vec::new();
-        for run in &walked.runs {
+        // What an interrupted recovery has copied isn't copied again, however the runs have changed.
+        let last = walked.runs.iter().flatten().last();
+        let made = self.sealed_between(first, last.map_or(first, RecordHeader::next_sequence))?;
+        let is_made = |record: &RecordHeader| {
+            let holds = |s: &SealedSegment| s.holds(record.first_sequence());
+            made.iter().any(holds)
+        };
+        let mut sealed = made.clone();
+        for run in walked.runs.iter().flat_map(|run| run.split(is_made)) {
             sealed.extend(self.copy_run(run, reader)?);
         }
+        sealed.sort_unstable_by_key(|sealed| sealed.first_sequence);
         let kept = self.rename_bad(first, path)?;
         let (at, why) = match &walked.fault {
             Some((at, fault)) => (*at, fault.to_string()),
             None => (0, "there is a sealed segment of its name".to_owned()),
         };
         let was_durable = walked.runs.iter().flatten().any(|record| record.durable_bytes() > at);
-        let damage = Some(Damage { kept, at, why, was_durable });
-        Ok(RecoveredFile { path: path.to_owned(), torn_bytes: 0, sealed, damage })
+        let damage = Some(Damage { at, why, was_durable });
+        Ok(RecoveredFile { sealed, kept: Some(kept), damage, ..RecoveredFile::at(path) })
     }
 
-    /// Copies a run of records into a segment of its own, unless that is there already.
+    /// The sealed segments that begin within these sequences.
+    fn sealed_between(&self, first: u64, end: u64) -> Result<Vec<SealedSegment>, LogError> {
+        let mut found = Vec::new();
+        for (first, path) in self.names(&self.folders.complete, SEALED)?.range(first..end) {
+            match self.read_sealed(*first, path) {
+                Ok((sealed, _)) => found.push(sealed),
+                Err(LogError::NoSegment { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Copies a run of records into a segment of its own.
     fn copy_run(
         &self,
         run: &[RecordHeader],
@@ -309,16 +424,10 @@ impl<D: Disk> LaneFiles<'_, D> {
         let Some(first_record) = run.first() else { return Ok(None) };
         let first = first_record.first_sequence();
         let target = self.folders.sealed(first);
-        if self.is_there(&target)? {
-            return match self.read_sealed(first, &target) {
-                Ok((sealed, _)) => Ok(Some(sealed)),
-                Err(LogError::NoSegment { .. }) => Ok(None),
-                Err(error) => Err(error),
-            };
-        }
         let copy = self.folders.copy(first);
         let kind = SegmentKind { epoch: first_record.epoch(), ..self.kind.clone() };
-        let mut segment = SegmentWriter::create(self.disk, self.folders, copy, first, kind)?;
+        let mut segment =
+            SegmentWriter::create(self.disk, self.folders, (copy, target), first, kind)?;
         let mut memory = AlignedBytes::default();
         for header in run {
             segment.adopt(reader.load_bytes(header, &mut memory)?, header)?;
@@ -369,8 +478,8 @@ impl<D: Disk> LaneFiles<'_, D> {
     }
 
     fn is_there(&self, path: &Path) -> Result<bool, LogError> {
-        let names = self.disk.names(&self.folders.complete);
-        let names = names.map_err(LogError::io("read the folder", &self.folders.complete))?;
+        let folder = path.parent().unwrap_or(path);
+        let names = self.disk.names(folder).map_err(LogError::io("read the folder", folder))?;
         Ok(path.file_name().is_some_and(|name| names.iter().any(|found| name == found.as_str())))
     }
 
@@ -381,6 +490,15 @@ impl<D: Disk> LaneFiles<'_, D> {
             .filter_map(|name| Some((first_sequence(name, ending)?, folder.join(name))));
         Ok(ours.collect())
     }
+}
+
+/// The first sequence in a name that an earlier version gave a torn segment.
+fn first_of_torn(name: &str) -> Option<u64> {
+    let stem = name.strip_suffix(".torn")?;
+    let (digits, copy) = stem.strip_prefix("seg-")?.split_at_checked(20)?;
+    let is_ours =
+        copy.is_empty() || copy.strip_prefix('.').is_some_and(|n| n.parse::<u32>().is_ok());
+    first_sequence(&format!("seg-{digits}.torn"), ".torn").filter(|_| is_ours)
 }
 
 impl Recovery {

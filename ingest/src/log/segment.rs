@@ -18,8 +18,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 
@@ -27,9 +26,10 @@ use super::buffer::{PlacedRecord, RecordBuffer};
 use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
 use super::error::LogError;
 use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
-use super::header::{RecordHeader, RecordPlace, Stamp, restamp};
-use super::names::LogFolders;
+use super::header::{RecordHeader, RecordPlace, RecordStamp, restamp};
+use super::names::{LogFolders, remove};
 use super::shape::{RowShape, encode_head};
+use super::sync::{LogPosition, SyncRound, SyncState};
 
 /// What all segments of a lane's log have in common.
 #[derive(Clone, Debug)]
@@ -53,17 +53,6 @@ pub struct Placed {
     pub next_sequence: u64,
 }
 
-/// How far a segment is in one respect: its bytes, and the sequence after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogPosition {
-    /// The first sequence of the segment.
-    pub segment: u64,
-    /// Bytes from the beginning of the file.
-    pub file_bytes: u64,
-    /// The sequence that follows.
-    pub next_sequence: u64,
-}
-
 /// The last step towards the final name.
 #[derive(Debug)]
 enum SealStep {
@@ -82,6 +71,8 @@ pub struct SegmentWriter<D: Disk> {
     disk: D,
     file: Arc<D::File>,
     path: PathBuf,
+    /// Its final name.
+    target: PathBuf,
     folders: LogFolders,
     kind: SegmentKind,
     first_sequence: u64,
@@ -100,57 +91,19 @@ pub struct SegmentWriter<D: Disk> {
     step: SealStep,
 }
 
-/// What all syncs of a segment share. One runs at a time: the kernel reports an error to one of
-/// two, and the other would be believed.
-#[derive(Debug, Default)]
-struct SyncState {
-    one: Mutex<()>,
-    /// 0, or the system's number of the error after which nothing is certain, or -1 without one.
-    failed: AtomicI32,
-}
-
-impl SyncState {
-    fn check(&self, path: &Path) -> Result<(), LogError> {
-        let source = match self.failed.load(Ordering::Acquire) {
-            0 => return Ok(()),
-            -1 => io::ErrorKind::Other.into(),
-            number => io::Error::from_raw_os_error(number),
-        };
-        Err(LogError::SyncFailed { path: path.to_owned(), source })
-    }
-
-    /// Runs one sync. After an error none is believed any more.
-    fn run(
-        &self,
-        path: &Path,
-        sync: impl FnOnce() -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        let _one = self.one.lock().unwrap_or_else(PoisonError::into_inner);
-        self.check(path)?;
-        sync().inspect_err(|error| {
-            let number = number_of(error).filter(|number| *number > 0).unwrap_or(-1);
-            self.failed.store(number, Ordering::Release);
-        })
-    }
-}
-
 impl<D: Disk> SegmentWriter<D> {
-    /// Creates the file of a segment at `path` and writes its head.
+    /// Creates the file of a segment at `path` and writes its head. It will be sealed as `target`.
     pub(super) fn create(
         disk: &D,
         folders: &LogFolders,
-        path: PathBuf,
+        (path, target): (PathBuf, PathBuf),
         first_sequence: u64,
         kind: SegmentKind,
     ) -> Result<Self, LogError> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
         let mut written = 0;
-        if let Err(error) = write_on(&file, &head, 0, &mut written) {
-            // Without it a later try would find its name taken.
-            let _ = disk.remove(&path);
-            return Err(LogError::io("write", &path)(error));
-        }
+        write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
         let file_bytes = head.len() as u64;
         let position = LogPosition { segment, file_bytes, next_sequence: first_sequence };
@@ -160,6 +113,7 @@ impl<D: Disk> SegmentWriter<D> {
             disk: disk.clone(),
             file: Arc::new(file),
             path,
+            target,
             folders: folders.clone(),
             kind,
             first_sequence,
@@ -194,6 +148,7 @@ impl<D: Disk> SegmentWriter<D> {
             disk: disk.clone(),
             file: Arc::new(file),
             path,
+            target: folders.sealed(first_sequence),
             folders: folders.clone(),
             kind,
             first_sequence,
@@ -215,7 +170,7 @@ impl<D: Disk> SegmentWriter<D> {
         header: &RecordHeader,
     ) -> Result<(), LogError> {
         let offset = self.written.file_bytes;
-        let stamp = Stamp { offset, before: self.before, durable_bytes: 0, ..header.stamp };
+        let stamp = RecordStamp { offset, before: self.before, durable_bytes: 0, ..header.stamp };
         let damaged = || LogError::no_segment(&self.path, "a record changed while it was copied");
         self.before = restamp(record, header, &stamp).ok_or_else(damaged)?;
         write_on(&*self.file, record, offset, &mut 0).map_err(LogError::io("write", &self.path))?;
@@ -271,7 +226,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// What the system says.
     pub fn is_gone(&self) -> Result<bool, LogError> {
         let path = match self.step {
-            SealStep::Renamed => &self.folders.sealed(self.first_sequence),
+            SealStep::Renamed => &self.target,
             _ => &self.path,
         };
         self.file.is_at(path).map(|is_at| !is_at).map_err(LogError::io("look at", path))
@@ -280,7 +235,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// Whether the disk has failed: the segment takes no more records.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.syncs.failed.load(Ordering::Acquire) != 0
+        self.syncs.has_failed()
     }
 
     /// Whether it takes no more records: it has `segment_bytes`, its footer is full, or it is being
@@ -303,10 +258,11 @@ impl<D: Disk> SegmentWriter<D> {
             return self.place_in_here(buffer);
         }
         assert!(matches!(self.step, SealStep::Records), "a record behind the end of the stream");
+        assert!(buffer.shape() == self.kind.shape, "a buffer of another log");
         let first_sequence = self.placed.next_sequence;
         let end = || LogError::SequencesEnd { path: self.folders.complete.clone() };
         first_sequence.checked_add(buffer.rows() as u64).ok_or_else(end)?;
-        let stamp = Stamp {
+        let stamp = RecordStamp {
             epoch: self.kind.epoch,
             offset: self.placed.file_bytes,
             first_sequence,
@@ -425,7 +381,7 @@ impl<D: Disk> SegmentWriter<D> {
                 SealStep::Begun => {
                     self.leave_unwritten_out()?;
                     if self.records.is_empty() {
-                        return self.remove().map(|()| None);
+                        return remove(&self.disk, &self.path).map(|()| None);
                     }
                     let end = encode_end(&self.kind.schema, &self.records);
                     self.step = SealStep::End(end, 0);
@@ -465,15 +421,6 @@ impl<D: Disk> SegmentWriter<D> {
         Ok(())
     }
 
-    fn remove(&self) -> Result<(), LogError> {
-        match self.disk.remove(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LogError::io("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Bytes that sealing adds to the file: what a full disk must still have room for.
     #[must_use]
     pub fn end_bytes(&self) -> u64 {
@@ -481,7 +428,7 @@ impl<D: Disk> SegmentWriter<D> {
     }
 
     fn sealed(&self) -> SealedSegment {
-        let path = self.folders.sealed(self.first_sequence);
+        let path = self.target.clone();
         let end_bytes = encode_end(&self.kind.schema, &self.records).len() as u64;
         SealedSegment {
             path,
@@ -494,9 +441,8 @@ impl<D: Disk> SegmentWriter<D> {
     }
 
     fn rename(&self) -> Result<(), LogError> {
-        let path = self.folders.sealed(self.first_sequence);
-        self.disk.rename_new(&self.path, &path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => LogError::Exists { path },
+        self.disk.rename_new(&self.path, &self.target).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => LogError::Exists { path: self.target.clone() },
             _ => LogError::io("rename", &self.path)(error),
         })
     }
@@ -512,48 +458,5 @@ fn place_of(record: &PlacedRecord) -> Placed {
         bytes: record.range.len() as u64,
         first_sequence: record.stamp.first_sequence,
         next_sequence: record.stamp.first_sequence + record.rows as u64,
-    }
-}
-
-fn number_of(error: &LogError) -> Option<i32> {
-    match error {
-        LogError::Io { source, .. } | LogError::SyncFailed { source, .. } => source.raw_os_error(),
-        _ => None,
-    }
-}
-
-/// Makes a segment's bytes durable: those that were written when it was made. On the descriptor
-/// that wrote them, and with the file's name the first time.
-#[derive(Debug)]
-#[must_use = "nothing is durable before it has run"]
-pub struct SyncRound<D: Disk> {
-    disk: D,
-    file: Arc<D::File>,
-    path: PathBuf,
-    folder: Option<PathBuf>,
-    syncs: Arc<SyncState>,
-    position: LogPosition,
-}
-
-impl<D: Disk> SyncRound<D> {
-    /// How far the segment is durable once this round has succeeded.
-    #[must_use]
-    pub fn position(&self) -> LogPosition {
-        self.position
-    }
-
-    /// Syncs, and returns how far the segment is durable.
-    ///
-    /// # Errors
-    /// What the system says of the file or its folder: nothing more is certain than before.
-    pub fn run(self) -> Result<LogPosition, LogError> {
-        self.syncs.run(&self.path, || {
-            sync_uninterrupted(&*self.file).map_err(LogError::sync(&self.path))?;
-            match &self.folder {
-                Some(folder) => self.disk.sync_folder(folder).map_err(LogError::sync(folder)),
-                None => Ok(()),
-            }
-        })?;
-        Ok(self.position)
     }
 }

@@ -86,6 +86,8 @@ fn records_are_whole_blocks_and_small_ones_one() {
     let disk = SimDisk::new(1);
     let mut log = log(&disk);
     let mut buffer = log.buffer(100, 8).unwrap();
+    assert!(matches!(log.place(&mut buffer), Err(LogError::NoRows)));
+    log.append(&mut buffer).unwrap();
     let mut end = 4096;
     for rows in [1, 8, 9, 100, 1] {
         buffer.clear();
@@ -184,6 +186,38 @@ fn shapes_have_their_own_layout() {
             (batch.num_rows(), batch.num_columns()),
             (50, 2 + usize::from(id) + usize::from(time))
         );
+    }
+}
+
+/// The seeds of the fuzzer begin where the code is now. `SLIPRING_WRITE_SEEDS` writes them.
+#[test]
+fn seeds_are_what_the_code_writes() {
+    let disk = SimDisk::new(1);
+    let mut log = log(&disk);
+    let path = write(&mut log, &[5, 8]);
+    let live = disk.content(&path).unwrap();
+    let sealed = log.seal().unwrap().unwrap();
+    let sealed = disk.content(&sealed.path).unwrap();
+    let next = disk.content(&folders().next()).unwrap();
+    let placed = |place: u8, bytes: &[u8]| [&[place], bytes].concat();
+    let mut bad = live.clone();
+    bad[4096 + 1000] ^= 1;
+    let seeds = [
+        ("record/first", live[4096..8192].to_vec()),
+        ("record/cut", live[4096..6000].to_vec()),
+        ("recover/live", placed(0, &live)),
+        ("recover/torn", placed(0, &live[..10_000])),
+        ("recover/bad", placed(0, &bad)),
+        ("recover/sealed", placed(1, &sealed)),
+        ("recover/next", placed(2, &next)),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    for (name, bytes) in seeds {
+        let seed = folder.join(name);
+        if std::env::var_os("SLIPRING_WRITE_SEEDS").is_some() {
+            std::fs::write(&seed, &bytes).unwrap();
+        }
+        assert!(std::fs::read(&seed).unwrap() == bytes, "{name} is another file");
     }
 }
 

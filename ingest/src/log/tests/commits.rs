@@ -283,8 +283,17 @@ impl World {
     fn live(&mut self) {
         let faults = match self.random.below(3) {
             0 => Faults::default(),
-            1 => Faults { short: 100, interrupted: 50, refused: 60, sync: 0, background: 0 },
-            _ => Faults { short: 50, interrupted: 50, refused: 10, sync: 80, background: 20 },
+            1 => {
+                Faults { short: 100, interrupted: 50, refused: 60, write: 50, ..Faults::default() }
+            }
+            _ => Faults {
+                short: 50,
+                interrupted: 50,
+                refused: 10,
+                write: 0,
+                sync: 80,
+                background: 20,
+            },
         };
         let Some(log) = self.open() else { unreachable!("nothing stops the machine") };
         self.disk.set_faults(faults);

@@ -139,7 +139,7 @@ fn a_head_that_never_reached_the_disk_costs_no_record() {
     let (_, recovery) = open(&disk, 2);
     let damage = only(&recovery).damage.as_ref().unwrap();
     assert_eq!((damage.at, found(&disk)), (0, (0..11).collect()));
-    assert!(disk.content(&damage.kept).is_some());
+    assert!(disk.content(only(&recovery).kept.as_ref().unwrap()).is_some());
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn damage_in_the_middle_costs_one_record_and_the_file_is_kept() {
         (8192, true, 20, 2)
     );
     assert_eq!(found(&disk), (0..5).chain(11..26).collect::<Vec<_>>());
-    assert_eq!(disk.content(&damage.kept), Some(bytes.clone()));
+    assert_eq!(disk.content(file.kept.as_ref().unwrap()), Some(bytes.clone()));
     assert!(file.to_string().contains("is damaged at byte 8192, which had been stored"), "{file}");
     assert_eq!((file.holds(10), file.holds(11), log.next_sequence()), (false, true, 10_026));
     // A recovery that was stopped before the file got its new name finds the copies.
@@ -165,12 +165,7 @@ fn damage_in_the_middle_costs_one_record_and_the_file_is_kept() {
     assert_eq!(only(&recovery).rows(), 20);
     assert_eq!(found(&disk), (0..5).chain(11..26).collect::<Vec<_>>());
     assert!(
-        only(&recovery)
-            .damage
-            .as_ref()
-            .unwrap()
-            .kept
-            .ends_with("seg-00000000000000000000.arrow.2.bad")
+        only(&recovery).kept.as_ref().unwrap().ends_with("seg-00000000000000000000.arrow.2.bad")
     );
 }
 
@@ -326,6 +321,88 @@ fn a_record_that_is_given_up_is_left_out() {
     append(&mut log, 5);
     log.close().unwrap();
     assert_eq!(found(&disk), (0..5).chain(15..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    let mut buffer = log.buffer(100, 0).unwrap();
+    (0..100).for_each(|number| assert!(Row::of(number).append(&mut buffer)));
+    let full = Faults { write: 1000, ..Faults::default() };
+    let nearly = Faults { write: 700, short: 900, ..Faults::default() };
+    disk.set_faults(full);
+    // The head of the segment, twice: the file is there already the second time.
+    for _ in 0..2 {
+        let error = log.append(&mut buffer).unwrap_err();
+        assert!(error.is_no_space() && error.may_retry() && buffer.record().is_none(), "{error}");
+    }
+    disk.set_faults(nearly);
+    while let Err(error) = log.append(&mut buffer) {
+        assert!(error.is_no_space() && error.may_retry(), "{error}");
+    }
+    disk.set_faults(full);
+    assert!(log.seal().unwrap_err().is_no_space());
+    disk.set_faults(Faults::default());
+    log.close().unwrap();
+    assert_eq!(found(&disk), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_log_that_could_not_begin_a_segment_is_closed_cleanly() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    let mut buffer = log.buffer(1, 0).unwrap();
+    assert!(Row::of(0).append(&mut buffer));
+    disk.set_faults(Faults { write: 1000, ..Faults::default() });
+    assert!(log.append(&mut buffer).unwrap_err().is_no_space());
+    disk.set_faults(Faults::default());
+    assert_eq!(log.close().unwrap(), None);
+    let (log, recovery) = open(&disk, 2);
+    assert!(recovery.was_clean && log.next_sequence() == 0, "{recovery:?}");
+}
+
+#[test]
+fn a_log_that_is_used_on_after_its_end_is_open_again() {
+    let disk = SimDisk::new(1);
+    let (mut log, _) = open(&disk, 1);
+    log.close().unwrap();
+    append(&mut log, 5);
+    drop(log);
+    // Its rows have left no trace.
+    disk.remove(&folders().part(0)).unwrap();
+    let (log, recovery) = open(&disk, 2);
+    assert_eq!((log.next_sequence(), recovery.was_clean), (10_000, false));
+}
+
+#[test]
+fn copies_of_an_interrupted_recovery_are_not_made_again_when_more_is_damaged() {
+    let (disk, path, mut bytes) = left_open(&[5, 6, 7, 8, 9]);
+    bytes[12_288 + 2000] ^= 4;
+    disk.put(&path, bytes.clone());
+    drop(open(&disk, 2));
+    // It was stopped before the file got its new name, and a record that is copied rots.
+    bytes[4096 + 2000] ^= 4;
+    disk.put(&path, bytes);
+    let (_, recovery) = open(&disk, 3);
+    assert_eq!(only(&recovery).rows(), 28);
+    assert_eq!(found(&disk), (0..11).chain(18..35).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_file_of_the_next_sequence_counts_as_an_unclean_end() {
+    let disk = SimDisk::new(1);
+    for damaged in [0, 7, 20, 50] {
+        let (mut log, _) = open(&disk, 1);
+        append(&mut log, 5);
+        log.close().unwrap();
+        let next = log.next_sequence();
+        let mut bytes = disk.content(&folders().next()).unwrap();
+        bytes[damaged] ^= 1;
+        disk.put(&folders().next(), bytes);
+        let (log, recovery) = open(&disk, 2);
+        assert_eq!((log.next_sequence(), recovery.was_clean), (next + 10_000, false));
+    }
 }
 
 #[test]

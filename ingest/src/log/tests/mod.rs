@@ -3,8 +3,10 @@
 mod bytes;
 mod commits;
 mod damage;
+mod earlier;
 mod page;
 mod random;
+mod real;
 mod rows;
 mod sim_disk;
 mod simulation;

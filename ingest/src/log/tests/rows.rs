@@ -38,7 +38,11 @@ impl Row {
     /// Appends the row to a buffer, and whether it fits.
     pub fn append(&self, buffer: &mut RecordBuffer) -> bool {
         let (id, time) = (self.id.to_le_bytes(), self.time.to_le_bytes());
-        let times = if self.id % 2 == 0 { RowTimes::One(self.time) } else { RowTimes::Each(&time) };
+        let times = if self.id.is_multiple_of(2) {
+            RowTimes::One(self.time)
+        } else {
+            RowTimes::Each(&time)
+        };
         buffer.append(&LogRows { vectors: &self.vector, ids: &id, times }).unwrap() == 1
     }
 }

@@ -27,6 +27,8 @@ pub struct Faults {
     pub short: u64,
     pub interrupted: u64,
     pub refused: u64,
+    /// Writes alone.
+    pub write: u64,
     pub sync: u64,
     pub background: u64,
 }
@@ -414,6 +416,9 @@ impl DiskFile for SimFile {
         let is_short = state.random.per_mille(faults.short);
         let most = if is_short { 1 + state.random.below(bytes.len()) } else { bytes.len() };
         state.refuse()?;
+        if state.random.per_mille(faults.write) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         let (at, bytes) = (offset as usize, &bytes[..most]);
         let inode = &mut state.inodes[self.inode];
         inode.cache.resize(inode.cache.len().max(at + most), 0);
