@@ -80,7 +80,7 @@ impl<D: Disk> Committer<D> {
             self.lanes.iter_mut().for_each(|lane| lane.sync(clock));
         }
         let now = clock();
-        self.lanes.iter_mut().for_each(|lane| lane.finish(now));
+        self.lanes.iter_mut().for_each(|lane| lane.finish_round(now));
         if self.lanes.iter().any(|lane| lane.has_more(now)) {
             return Some(now);
         }

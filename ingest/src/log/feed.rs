@@ -139,9 +139,8 @@ impl FeedShared {
         }
     }
 
-    /// The next buffer: a full one, or with `all` the open one too, if it has rows. None if there is
-    /// none.
-    pub fn take(&self, all: bool) -> Option<RecordBuffer> {
+    /// The next buffer: a full one, or with `all` the open one too, if it has rows.
+    pub fn take_buffer(&self, all: bool) -> Option<RecordBuffer> {
         let mut filling = self.lock();
         let taken = match filling.full.pop_front() {
             Some(full) => full,
@@ -310,7 +309,8 @@ impl LaneFeed {
         Ok(is_done)
     }
 
-    /// Closes the log, with everything in it, and waits for that. Until `until` the disk may refuse.
+    /// Closes the log, with everything in it, and waits for that. Until `until` the disk may
+    /// refuse.
     ///
     /// # Errors
     /// Why the log isn't closed, or not with all of its rows.

@@ -125,7 +125,7 @@ impl<D: Disk> LaneCommit<D> {
         self.oldest = earlier(self.oldest, needs.oldest);
         self.is_wanted |= needs.is_wanted;
         for _ in 0..self.buffers {
-            self.held = self.held.take().or_else(|| self.feed.take(is_due));
+            self.held = self.held.take().or_else(|| self.feed.take_buffer(is_due));
             if !self.write_held(now) {
                 return;
             }
@@ -247,7 +247,7 @@ impl<D: Disk> LaneCommit<D> {
 
     /// Seals the segment if it is full, old enough, or if somebody has asked. Closes the log if
     /// that was asked for and all is written.
-    pub fn finish(&mut self, now: Instant) {
+    pub fn finish_round(&mut self, now: Instant) {
         if self.is_over {
             return;
         }
@@ -323,7 +323,7 @@ impl<D: Disk> LaneCommit<D> {
     /// The time of a close is over: what isn't written stays unwritten.
     fn give_up(&mut self) {
         self.held = None;
-        while self.feed.take(true).is_some() {}
+        while self.feed.take_buffer(true).is_some() {}
     }
 
     fn end(&mut self, end: Result<(), String>) {

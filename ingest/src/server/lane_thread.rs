@@ -192,21 +192,10 @@ fn start_lane(
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let sink_stage = SinkStage::new(
-        inputs.sink,
-        verdicts.clone(),
-        plan.limits,
-        plan.options.drain,
-        inputs.stop_by,
-    );
-    let counts = sink_stage.counts();
-    let (done, sink_done) = sync_channel(1);
-    let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
-    let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
-    thread::Builder::new()
-        .name(format!("sink-{}", lane.number))
-        .spawn(run_sink_stage)
-        .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
+    let (drain, stop_by) = (plan.options.drain, inputs.stop_by);
+    let sink = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, drain, stop_by);
+    let counts = sink.counts();
+    let sink_done = start_sink(sink, stages.remove("sink").ok_or_else(missing)?, lane)?;
     let end = AnswerStage {
         stage: stages.remove("answer").ok_or_else(missing)?,
         verdicts,
@@ -226,6 +215,21 @@ fn start_lane(
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
     Ok(ReadyLane { driver, sink_done, counts, report, watch })
+}
+
+/// Starts the thread of a lane's sink, which sends its report when it ends.
+fn start_sink(
+    sink: SinkStage,
+    stage: Stage<Request>,
+    lane: &LanePlan,
+) -> Result<Receiver<SinkReport>, ServeError> {
+    let (done, sink_done) = sync_channel(1);
+    let cpu = lane.sink_cpu;
+    thread::Builder::new()
+        .name(format!("sink-{}", lane.number))
+        .spawn(move || drop(done.send(sink.run(stage, cpu))))
+        .map_err(|error| ServeError::io("a sink's thread", &error, "raise the thread limit"))?;
+    Ok(sink_done)
 }
 
 #[cfg(test)]

@@ -86,6 +86,8 @@ impl Collector for IoCollector {
     }
 }
 
+type FigureOf<T> = fn(&LogFigures) -> T;
+
 /// The collector of the logs, lane by lane.
 #[derive(Debug)]
 struct LogCollector(Vec<LogProgress>);
@@ -101,7 +103,7 @@ impl Collector for LogCollector {
             .enumerate()
             .map(|(lane, log)| (lane.to_string(), log.figures()))
             .collect();
-        let counters: [(&str, &str, fn(&LogFigures) -> u64); 4] = [
+        let counters: [(&str, &str, FigureOf<u64>); 4] = [
             ("syncs", "Syncs of a log", |f| f.syncs),
             ("sealed_segments", "Segments sealed since the start", |f| f.sealed_segments),
             ("sealed_vectors", "Vectors in these segments", |f| f.sealed_rows),
@@ -116,7 +118,7 @@ impl Collector for LogCollector {
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&value(figures), None)?;
             }
         }
-        let gauges: [(&str, &str, Option<&Unit>, fn(&LogFigures) -> f64); 4] = [
+        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 4] = [
             ("durable_sequence", "Vectors before it are on the disk", None, |f| {
                 f.durable_through as f64
             }),

@@ -16,7 +16,7 @@ use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use super::writer::LogWriter;
-use crate::io::{IoWatch, LobbySeat};
+use crate::io::{IoWatch, Listener, LobbySeat};
 use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
@@ -25,6 +25,9 @@ use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
 /// The part of a stop's time that is left for the end of the logs, at most: until then the disk may
 /// refuse.
 const LOG_END_MAX: Duration = Duration::from_millis(500);
+
+/// Called when the service can't go on.
+type OnServerEnd = Arc<dyn Fn() + Send + Sync>;
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
@@ -75,50 +78,27 @@ impl Server {
         let lobby = plan.lobby()?;
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
-        let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        let on_end: OnServerEnd = Arc::new(move || {
             ended.lane_ended.store(true, Ordering::Release);
             on_end();
         });
         let seats: Vec<LobbySeat> = (0..plan.lanes.len()).map(|lane| lobby.seat(lane)).collect();
         let (log, feeds) = match data {
-            Some(data) => {
-                let ring = |seat: &LobbySeat| {
-                    let bell = seat.bell().clone();
-                    Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
-                };
-                let bells = seats.iter().map(ring).collect();
-                let log = LogWriter::start(data, plan.writer(), bells, Arc::clone(&on_end))?;
-                (Some(log.0), log.1)
-            }
+            Some(data) => start_log(data, &plan, &seats, &on_end)?,
             None => (None, Vec::new()),
         };
-        let lanes = Vec::new();
         let mut server = Self {
             plan,
             listeners,
-            lanes,
+            lanes: Vec::new(),
             log,
             health,
             stop_by: Arc::default(),
             reporter: None,
             admin: None,
         };
-        let mut feeds = feeds.into_iter();
-        let seated = per_lane.into_iter().zip(seats);
-        for (lane, (listeners, seat)) in server.plan.lanes.clone().iter().zip(seated) {
-            let sink = server.sink(feeds.next())?;
-            let inputs = LaneInputs {
-                listeners,
-                seat,
-                sink,
-                stop: Arc::clone(&server.health.drains),
-                stop_by: Arc::clone(&server.stop_by),
-                on_end: Arc::clone(&on_end),
-            };
-            // An error drops the server, which stops the lanes that are already running.
-            let thread = LaneThread::start(&server.plan, lane, inputs)?;
-            server.lanes.push(thread);
-        }
+        // An error drops the server, which stops the lanes that are already running.
+        server.start_lanes(per_lane.into_iter().zip(seats), feeds, &on_end)?;
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
         if let Some(every) = server.plan.options.report_every {
             let logs = server.logs().to_vec();
@@ -130,6 +110,28 @@ impl Server {
         }
         server.health.accepts.store(true, Ordering::Release);
         Ok(server)
+    }
+
+    fn start_lanes(
+        &mut self,
+        seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
+        feeds: Vec<LaneFeed>,
+        on_end: &OnServerEnd,
+    ) -> Result<(), ServeError> {
+        let mut feeds = feeds.into_iter();
+        for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
+            let sink = self.sink(feeds.next())?;
+            let inputs = LaneInputs {
+                listeners,
+                seat,
+                sink,
+                stop: Arc::clone(&self.health.drains),
+                stop_by: Arc::clone(&self.stop_by),
+                on_end: Arc::clone(on_end),
+            };
+            self.lanes.push(LaneThread::start(&self.plan, lane, inputs)?);
+        }
+        Ok(())
     }
 
     /// A watch on each lane, which any thread may read.
@@ -258,6 +260,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.end());
     }
+}
+
+/// Opens the logs of all lanes and starts the thread that commits them.
+fn start_log(
+    data: DataDir,
+    plan: &ServePlan,
+    seats: &[LobbySeat],
+    on_end: &OnServerEnd,
+) -> Result<(Option<LogWriter>, Vec<LaneFeed>), ServeError> {
+    let ring = |seat: &LobbySeat| {
+        let bell = seat.bell().clone();
+        Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
+    };
+    let bells = seats.iter().map(ring).collect();
+    let (log, feeds) = LogWriter::start(data, plan.writer(), bells, Arc::clone(on_end))?;
+    Ok((Some(log), feeds))
 }
 
 fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {

@@ -29,7 +29,7 @@ pub struct SinkReport {
     pub totals: SinkTotals,
     /// Times that the sink refused and was asked again.
     pub retries: u64,
-    /// Why the stage ended before the lane was closed, or why not everything is in a sealed segment.
+    /// Why the stage ended before the lane was closed, or why not everything is sealed.
     pub error: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! A full disk, and a file size limit: no row that was taken is lost or duplicated, and the log goes
-//! on once there is space.
+//! A full disk, and a file size limit: no row that was taken is lost or duplicated, and the log
+//! goes on once there is space.
 //!
 //! The full disk is a real one, a tmpfs of 2 MiB, which needs the right to mount. Without it only
 //! the file size limit is tested, in a child process.
