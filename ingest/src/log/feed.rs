@@ -227,10 +227,10 @@ impl LaneFeed {
         (Self { shared: Arc::clone(&shared), vector_bytes, taken: 0, next_sequence }, shared)
     }
 
-    /// The sequence that the next row gets.
+    /// The sequence of the first row of the next call. A call that goes on keeps its own.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
-        self.next_sequence
+        self.next_sequence - self.taken as u64
     }
 
     /// How far the log is.

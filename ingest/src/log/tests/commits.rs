@@ -64,6 +64,10 @@ impl Bench {
         self.feed.progress().durable_through()
     }
 
+    fn appended(&self) -> u64 {
+        self.feed.progress().figures().appended_through
+    }
+
     fn round(&mut self) {
         let now = self.now;
         self.due = self.committer.round(&|| now);
@@ -327,9 +331,12 @@ impl World {
                 0..5 => {
                     let (rows, taken, is_wanted) =
                         pending.take().unwrap_or_else(|| self.make_rows());
-                    let before = bench.feed.next_sequence();
+                    let before = bench.feed.next_sequence() + taken as u64;
                     let is_done = offer(&mut bench.feed, &rows, is_wanted, bench.now);
-                    let now = (bench.feed.next_sequence() - before) as usize;
+                    let now = (bench.appended() - before) as usize;
+                    let begun = if is_done { rows.len() } else { 0 };
+                    let next = before - taken as u64 + begun as u64;
+                    assert_eq!(bench.feed.next_sequence(), next, "seed {}", self.seed);
                     self.give(before, &rows[taken..taken + now]);
                     assert!(!is_done || taken + now == rows.len(), "seed {}", self.seed);
                     pending = (!is_done).then_some((rows, taken + now, is_wanted));
