@@ -14,7 +14,7 @@ use crate::support::{data, vector};
 #[test]
 fn what_no_memory_could_hold_is_usage() {
     let place = Place::new();
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
         ("--pool 100KiB --max-vectors 65535", &["--pool", "100KiB"]),
@@ -22,6 +22,8 @@ fn what_no_memory_could_hold_is_usage() {
         ("--slots 1", &["--slots", "1"]),
         ("--window 1", &["--window", "1"]),
         ("--segment-bytes 0", &["--segment-bytes", "0"]),
+        ("--commit-interval 0s", &["--commit-interval is 0ns", "1ms"]),
+        ("--segment-age 999us", &["--segment-age is 999µs", "1ms"]),
         // The answers that a connection may be owed, and the scores of a ring.
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
         (
