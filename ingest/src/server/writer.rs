@@ -190,7 +190,18 @@ impl WriterThread {
                 notice::error(&text);
                 self.fail(text);
             }
+            LogNote::Refused(_) => {
+                notice::warn(text);
+                self.make_folders(lane as u32);
+            }
             _ => notice::warn(text),
+        }
+    }
+
+    /// Makes the folders of a lane again if somebody has removed them: the next try finds them.
+    fn make_folders(&self, lane: u32) {
+        if let Err(error) = self.dir.lane_folders(lane) {
+            notice::warn(format_args!("lane {lane}: {error}"));
         }
     }
 

@@ -54,6 +54,31 @@ fn a_live_segment_that_is_removed_costs_its_rows_alone() {
     });
 }
 
+/// So are a lane's folders: they are made again, and sequences go on.
+#[test]
+fn a_lanes_folders_that_are_removed_are_made_again() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--in-flight 8")));
+        let mut client = Client::count(&process.tcp(), 4);
+        send(&mut client, 0..5);
+        wait_until("a segment is open", || part(&place).is_some());
+        std::thread::sleep(Duration::from_millis(500));
+        for folder in [".slipring/lane=0", "lane=0"] {
+            fs::remove_dir_all(place.data().join(folder)).unwrap();
+        }
+        send(&mut client, 5..7);
+        std::thread::sleep(Duration::from_secs(1));
+        send(&mut client, 7..10);
+        drop(client);
+        let ended = process.stop();
+        assert!(ended.stderr.contains("removed or moved"), "{ended:?}");
+        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(1), 3), "{ended:?}");
+        let name = "lane=0/seg-00000000000000000007.arrow";
+        assert!(place.data().join(name).exists(), "{ended:?}");
+    });
+}
+
 /// Sealed segments may be moved away: sequences go on behind them, and no name comes twice.
 #[test]
 fn sequences_go_on_when_all_segments_are_moved_away() {
