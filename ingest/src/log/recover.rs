@@ -380,7 +380,7 @@ impl<D: Disk> LaneFiles<'_, D> {
         reader: &RecordReader<'_, D::File>,
         walked: &Walked,
     ) -> Result<RecoveredFile, LogError> {
-        // What an interrupted recovery has copied isn't copied again, however runs have changed.
+        // What an interrupted recovery has copied isn't copied again, whatever the runs are now.
         let last = walked.runs.iter().flatten().last();
         let made = self.sealed_between(first, last.map_or(first, RecordHeader::next_sequence))?;
         let is_made = |record: &RecordHeader| {
