@@ -225,7 +225,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn a_disk_that_fills_and_empties_loses_nothing() {
     on_small_disk(2, |disk| {
         let config =
-            ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() };
+            ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() };
         let mut runner = proptest::test_runner::TestRunner::new(config);
         let strategy = (1_usize..20, 8_192_u64..40_000, prop::collection::vec(op(), 1..60));
         let refused = Cell::new(0);
