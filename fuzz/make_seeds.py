@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Writes the seeds: one small file per form of input. Needs numpy-like headers and pyarrow only:
     ~/.cache/slipring/venv-pyarrow-*/bin/python fuzz/make_seeds.py
+Those of `record` and `recover` are written by the log itself:
+    SLIPRING_WRITE_SEEDS=1 cargo test -p slipring-ingest --lib log::tests::bytes::seeds
 """
 import struct
 from pathlib import Path

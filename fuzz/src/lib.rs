@@ -1,4 +1,6 @@
-//! What the targets for files of vectors share.
+//! What targets share: reading files of vectors, and a disk for the log.
+
+pub mod memory_disk;
 
 use slipring_ingest::vectors::{ImageOptions, RefusedRows, RowIds, VectorImage};
 

@@ -19,7 +19,7 @@ use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
 use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
-use crate::signals::{on_end_signal, survive_file_limits};
+use crate::signals::{Wish, on_end_signal, on_wishes, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
@@ -108,8 +108,9 @@ SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB; LIST is CPU numbers l
 is like 500ms, 10s or 2m.
 The service prints a line `ready ...` when it accepts connections. SIGTERM, SIGINT and every other
 signal that ends a process stop it after it has drained; a second one, later than 1s, ends it
-immediately. SIGKILL and faults (SIGSEGV and its like) end it as they are.
-Exit codes: 0 drained; 1 it couldn't start, or the segments are incomplete, and it prints what is
+immediately. SIGKILL and faults (SIGSEGV and its like) end it as they are. SIGUSR1 seals the live
+segments: then readers of the folder find all vectors that were received.
+Exit codes: 0 drained; 1 it couldn't start, or not everything is stored, and it prints what is
 missing; 2 bad usage.";
 
 const LOAD_EXIT: &str = "\
@@ -157,9 +158,22 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
         &["connections_per_peer", "keepalive", "idle_timeout", "header_timeout", "unread_timeout"],
     ),
     ("Vectors", &["dim", "max_vectors", "score"]),
-    ("Segments", &["sink", "data", "columns", "data_mode", "segment_bytes", "drain"]),
+    (
+        "Segments",
+        &[
+            "sink",
+            "data",
+            "columns",
+            "data_mode",
+            "segment_bytes",
+            "segment_age",
+            "commit_interval",
+            "on_disk_error",
+            "drain",
+        ],
+    ),
     ("Memory", &["pool", "window", "slots", "pages", "node", "reclaim"]),
-    ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait"]),
+    ("Threads", &["lanes", "cpus", "stage_cpus", "stages", "wait", "sink_wait"]),
     ("Figures", &["metrics", "report_every"]),
 ];
 
@@ -268,6 +282,8 @@ fn fail(command: &str, error: impl Display, code: u8) -> u8 {
 /// Options whose value is a time.
 const TIMES: &[&str] = &[
     "drain",
+    "segment_age",
+    "commit_interval",
     "duration",
     "warmup",
     "timeout",
@@ -431,16 +447,16 @@ fn run_serve(options: &ServeOptions) -> u8 {
 /// second, ends the process immediately.
 fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     let refused = |error: io::Error| ServeError::Refused(format!("signals: {error}"));
-    let (end, ended) = channel();
-    let by_signal = end.clone();
-    let signalled = move || {
-        let _gone = by_signal.send(());
+    let (wish, wishes) = channel();
+    let by_signal = wish.clone();
+    let signalled = move |signal| {
+        let _gone = by_signal.send(signal);
     };
-    on_end_signal(1, signalled).map_err(refused)?;
+    on_wishes(1, signalled).map_err(refused)?;
     survive_file_limits().map_err(refused)?;
     // A lane that ends by itself wakes this thread as a signal does.
     let lane_ended = move || {
-        let _gone = end.send(());
+        let _gone = wish.send(Wish::End);
     };
     let server = Server::start(options, Arc::new(lane_ended))?;
     notice::info(server.memory());
@@ -458,8 +474,10 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     // The process that started this one may have closed its end of the pipe, or may never read it.
     // The service runs all the same.
     notice::announce_unwaited(server.ready_line());
-    // The thread of the signals keeps its sender until one has come.
-    let _ended = ended.recv();
+    // The thread of the signals keeps its sender until one has ended this.
+    while wishes.recv() == Ok(Wish::Seal) {
+        server.seal();
+    }
     let totals = server.stop();
     notice::announce_unwaited(&totals);
     Ok(u8::from(!totals.is_drained()))

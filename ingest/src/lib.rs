@@ -16,6 +16,7 @@ pub mod io;
 pub mod latency;
 mod line_writer;
 pub mod load;
+pub mod log;
 mod notice;
 mod printable;
 pub mod server;

@@ -53,13 +53,36 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Calls `first` at the first of these signals, on a thread of its own. A second one, later than
-/// [`SECOND_AFTER`], ends the process immediately with this exit code.
+/// Asks a service to seal its segments, and ends nothing.
+const SEAL: i32 = SIGUSR1;
+
+/// What a signal says to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// End in order.
+    End,
+    /// Seal the live segments.
+    Seal,
+}
+
+/// Calls `first` at the first signal that ends a process, on a thread of its own. A second one,
+/// later than [`SECOND_AFTER`], ends the process immediately with this exit code.
 pub(crate) fn on_end_signal(
     exit_code: i32,
     first: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
-    watch(register(drop)?, exit_code, SECOND_AFTER, first)
+    let mut first = Some(first);
+    let on_wish = move |_| first.take().into_iter().for_each(|first| first());
+    watch(register(drop)?, exit_code, SECOND_AFTER, None, on_wish)
+}
+
+/// As [`on_end_signal`], for a service: SIGUSR1 is a wish to seal, as often as it comes before the
+/// end.
+pub(crate) fn on_wishes(
+    exit_code: i32,
+    on_wish: impl FnMut(Wish) + Send + 'static,
+) -> io::Result<()> {
+    watch(register(drop)?, exit_code, SECOND_AFTER, Some(SEAL), on_wish)
 }
 
 /// Registers all of these signals. From its registration on, a signal no longer ends the process
@@ -81,15 +104,25 @@ fn watch(
     mut signals: Signals,
     exit_code: i32,
     second_after: Duration,
-    first: impl FnOnce() + Send + 'static,
+    seal: Option<i32>,
+    mut on_wish: impl FnMut(Wish) + Send + 'static,
 ) -> io::Result<()> {
     let watching = move || {
         // A wait may end without a signal.
-        while signals.wait().next().is_none() {}
-        first();
+        let mut has_ended = false;
+        while !has_ended {
+            for signal in signals.wait() {
+                match seal == Some(signal) {
+                    true => on_wish(Wish::Seal),
+                    false => has_ended = true,
+                }
+            }
+        }
+        on_wish(Wish::End);
         thread::sleep(second_after);
         signals.pending().for_each(drop);
-        if let Some(signal) = signals.forever().find(|signal| !REPEATED.contains(signal)) {
+        let counts = |signal: &i32| !REPEATED.contains(signal) && seal != Some(*signal);
+        if let Some(signal) = signals.forever().find(counts) {
             notice::error(format_args!(
                 "a second signal ({}) ends this process immediately: what it had under way is lost",
                 signal_name(signal).map_or_else(|| signal.to_string(), str::to_owned)
@@ -140,8 +173,8 @@ mod tests {
             process::exit(OVER);
         }
         let (done, came) = channel();
-        let first = move || done.send(()).unwrap();
-        watch(signals.unwrap(), ENDED, Duration::from_millis(5), first).unwrap();
+        let first = move |_| done.send(()).unwrap();
+        watch(signals.unwrap(), ENDED, Duration::from_millis(5), None, first).unwrap();
         if came.recv_timeout(PATIENCE).is_err() {
             process::exit(LOST);
         }

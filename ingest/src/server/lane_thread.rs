@@ -1,8 +1,8 @@
 //! The IO thread of one lane: starts the lane, serves until it is stopped, and waits for its sink.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
 use crate::printable::panic_text;
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkCounts};
 use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
 use crate::units::THREAD_FIX;
 
@@ -43,6 +43,8 @@ pub(super) struct LaneInputs {
     pub(super) seat: LobbySeat,
     pub(super) sink: Box<dyn Sink>,
     pub(super) stop: Arc<AtomicBool>,
+    /// When a stop has to be over, once there is one.
+    pub(super) stop_by: Arc<OnceLock<Instant>>,
     /// Called when the thread ends, for any reason.
     pub(super) on_end: Arc<dyn Fn() + Send + Sync>,
 }
@@ -51,7 +53,7 @@ pub(super) struct LaneInputs {
 struct ReadyLane {
     driver: Driver,
     sink_done: Receiver<SinkReport>,
-    rows_in_segments: Arc<AtomicU64>,
+    counts: SinkCounts,
     report: LaneReport,
     watch: IoWatch,
 }
@@ -136,8 +138,7 @@ fn serve_lane(
         ready.sink_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
     let mut late = close.late;
     let sink = sink.unwrap_or_else(|why| {
-        let mut report = SinkReport::default();
-        report.totals.rows = ready.rows_in_segments.load(Ordering::Relaxed);
+        let mut report = SinkReport { totals: ready.counts.totals(), ..SinkReport::default() };
         match why {
             RecvTimeoutError::Timeout if late.iter().any(|name| name == "sink") => {}
             RecvTimeoutError::Timeout => late.push("sink".to_owned()),
@@ -191,15 +192,10 @@ fn start_lane(
         drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
         drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
     }
-    let sink_stage = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, plan.options.drain);
-    let rows_in_segments = sink_stage.rows_in_segments();
-    let (done, sink_done) = sync_channel(1);
-    let (sink, sink_cpu) = (stages.remove("sink").ok_or_else(missing)?, lane.sink_cpu);
-    let run_sink_stage = move || drop(done.send(sink_stage.run(sink, sink_cpu)));
-    thread::Builder::new()
-        .name(format!("sink-{}", lane.number))
-        .spawn(run_sink_stage)
-        .map_err(|error| ServeError::io("a sink's thread", &error, THREAD_FIX))?;
+    let (drain, stop_by) = (plan.options.drain, inputs.stop_by);
+    let sink = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, drain, stop_by);
+    let counts = sink.counts();
+    let sink_done = start_sink(sink, stages.remove("sink").ok_or_else(missing)?, lane)?;
     let end = AnswerStage {
         stage: stages.remove("answer").ok_or_else(missing)?,
         verdicts,
@@ -218,16 +214,33 @@ fn start_lane(
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(ReadyLane { driver, sink_done, rows_in_segments, report, watch })
+    Ok(ReadyLane { driver, sink_done, counts, report, watch })
+}
+
+/// Starts the thread of a lane's sink, which sends its report when it ends.
+fn start_sink(
+    sink: SinkStage,
+    stage: Stage<Request>,
+    lane: &LanePlan,
+) -> Result<Receiver<SinkReport>, ServeError> {
+    let (done, sink_done) = sync_channel(1);
+    let cpu = lane.sink_cpu;
+    thread::Builder::new()
+        .name(format!("sink-{}", lane.number))
+        .spawn(move || drop(done.send(sink.run(stage, cpu))))
+        .map_err(|error| ServeError::io("a sink's thread", &error, THREAD_FIX))?;
+    Ok(sink_done)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use clap::{Args, FromArgMatches};
 
     use super::*;
+    use crate::log::{FeedError, LogRows};
     use crate::server::ServeOptions;
-    use crate::sink::{SinkError, SinkRows, SinkTotals};
 
     #[test]
     fn a_lane_that_panics_is_reported() {
@@ -250,7 +263,7 @@ mod tests {
     struct Panics;
 
     impl Sink for Panics {
-        fn append(&mut self, _: SinkRows<'_>) -> Result<(), SinkError> {
+        fn append(&mut self, _: &LogRows<'_>, _: bool) -> Result<(), FeedError> {
             Ok(())
         }
 
@@ -258,16 +271,12 @@ mod tests {
             0
         }
 
-        fn flush(&mut self) -> Result<(), SinkError> {
-            Ok(())
-        }
-
-        fn close(&mut self) -> Result<SinkTotals, SinkError> {
+        fn close(&mut self, _: Instant) -> Result<(), String> {
             panic!("made up")
         }
 
-        fn rows_in_segments(&self) -> u64 {
-            0
+        fn counts(&self) -> SinkCounts {
+            SinkCounts::Rows(Arc::default())
         }
     }
 
@@ -283,6 +292,7 @@ mod tests {
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
             stop: Arc::clone(&stop),
+            stop_by: Arc::default(),
             on_end: Arc::new(|| ()),
         };
         let lane = LaneThread::start(&plan, &plan.lanes[0], inputs).unwrap();

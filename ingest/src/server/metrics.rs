@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use slipring::metrics::{Lanes, Pools, encode_latencies};
 
 use crate::io::{Activity, Counter, IoWatch};
+use crate::log::{LogFigures, LogProgress, LogState};
 use crate::wire::frames::Status;
 
 /// How long a scrape waits for figures that only an IO thread has.
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Exporter(Registry);
 
 impl Exporter {
-    pub(super) fn new(lanes: &[IoWatch]) -> Self {
+    pub(super) fn new(lanes: &[IoWatch], logs: &[LogProgress]) -> Self {
         let named: Vec<(String, IoWatch)> = lanes
             .iter()
             .enumerate()
@@ -37,6 +38,7 @@ impl Exporter {
         registry.register_collector(Box::new(of_lanes));
         registry.register_collector(Box::new(of_pools));
         registry.register_collector(Box::new(IoCollector(named)));
+        registry.register_collector(Box::new(LogCollector(logs.to_vec())));
         Self(registry)
     }
 
@@ -81,6 +83,64 @@ impl Collector for IoCollector {
             }
         }
         self.times(&mut encoder)
+    }
+}
+
+type FigureOf<T> = fn(&LogFigures) -> T;
+
+/// The collector of the logs, lane by lane.
+#[derive(Debug)]
+struct LogCollector(Vec<LogProgress>);
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let logs: Vec<(String, LogFigures)> = self
+            .0
+            .iter()
+            .enumerate()
+            .map(|(lane, log)| (lane.to_string(), log.figures()))
+            .collect();
+        let counters: [(&str, &str, FigureOf<u64>); 4] = [
+            ("syncs", "Syncs of a log", |f| f.syncs),
+            ("sealed_segments", "Segments sealed since the start", |f| f.sealed_segments),
+            ("sealed_vectors", "Vectors in these segments", |f| f.sealed_rows),
+            ("lost_vectors", "Vectors that were taken and are lost", |f| f.lost_rows),
+        ];
+        for (name, help, value) in counters {
+            let name = format!("slipring_log_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+            for (lane, figures) in &logs {
+                let labels = [("lane", lane.as_str())];
+                let mut sample = family.encode_family(&labels)?;
+                sample.encode_counter::<[(&str, &str); 0], _, u64>(&value(figures), None)?;
+            }
+        }
+        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 4] = [
+            ("durable_sequence", "Vectors before it are on the disk", None, |f| {
+                f.durable_through as f64
+            }),
+            ("unsynced_vectors", "Vectors taken and not yet on the disk", None, |f| {
+                f.unsynced_rows() as f64
+            }),
+            ("last_sync", "How long the last sync took", Some(&Unit::Seconds), |f| {
+                f.last_sync.as_secs_f64()
+            }),
+            ("refusing", "1 while the disk takes nothing", None, |f| {
+                f64::from(matches!(f.state, LogState::NoSpace | LogState::Refusing))
+            }),
+        ];
+        for (name, help, unit, value) in gauges {
+            let name = format!("slipring_log_{name}");
+            let mut family = encoder.encode_descriptor(&name, help, unit, MetricType::Gauge)?;
+            for (lane, figures) in &logs {
+                let labels = [("lane", lane.as_str())];
+                family.encode_family(&labels)?.encode_gauge(&value(figures))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -12,13 +12,17 @@
 mod admin;
 mod lane_thread;
 mod listen;
+mod log_plan;
 mod memory;
 mod metrics;
 mod options;
 mod plan;
 mod report;
 mod service;
+mod writer;
 
-pub use options::{Node, ReclaimWord, ServeError, ServeOptions, SinkWord, StagesWord, WaitWord};
+pub use options::{
+    DiskErrorWord, Node, ReclaimWord, ServeError, ServeOptions, SinkWord, StagesWord, WaitWord,
+};
 pub use report::Totals;
 pub use service::Server;

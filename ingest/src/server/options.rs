@@ -71,6 +71,9 @@ pub struct ServeOptions {
     /// spin and yield, then sleep after about 1 ms (backoff), or spin for 30 us, then sleep (park)
     #[arg(long, value_enum, default_value_t = WaitWord::Backoff)]
     pub wait: WaitWord,
+    /// What an idle sink's thread does: the words of --wait
+    #[arg(long, value_enum, default_value_t = WaitWord::Park)]
+    pub sink_wait: WaitWord,
     /// Where the stages validate and score run: on the IO thread (inline), or each on its own
     /// thread (threads)
     #[arg(long, value_enum, default_value_t = StagesWord::Inline)]
@@ -97,6 +100,16 @@ pub struct ServeOptions {
     /// Size at which a segment is completed and the next one is started
     #[arg(long, default_value = "256MiB", value_name = "SIZE")]
     pub segment_bytes: Size,
+    /// Age at which a segment is sealed, however small; SIGUSR1 seals now
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    pub segment_age: Duration,
+    /// Time after which vectors are on the disk, at the latest
+    #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = parse_duration)]
+    pub commit_interval: Duration,
+    /// After a disk has failed to store what it had taken: drain and end with exit code 1 (stop),
+    /// or go on in a new segment (continue)
+    #[arg(long, value_enum, default_value_t = DiskErrorWord::Stop)]
+    pub on_disk_error: DiskErrorWord,
     /// Maximum number of connections per lane, 1 to 1048576; fewer if the limit of open files is
     /// low
     #[arg(long, default_value_t = 4096)]
@@ -220,6 +233,15 @@ pub enum SinkWord {
     Log,
     /// Only count the vectors.
     Null,
+}
+
+/// `--on-disk-error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DiskErrorWord {
+    /// Drain and end.
+    Stop,
+    /// Go on in a new segment.
+    Continue,
 }
 
 /// A refusal to start. Its text names the option, the figure and the fix.

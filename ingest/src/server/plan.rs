@@ -14,15 +14,17 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
+use super::log_plan::{check_log, log_bytes, writer_options};
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
     KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
 };
+use super::writer::WriterOptions;
 use crate::io::{
     Bell, DriverOptions, IoBuffers, IoBuffersError, Lobby, TimeLimits, clock, output_bytes,
     receive_bytes_max,
 };
-use crate::sink::{Columns, SegmentOptions};
+use crate::sink::Columns;
 use crate::stage::Request;
 use crate::units::RoundedSize;
 use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
@@ -32,13 +34,8 @@ const LANES_MAX: u32 = 256;
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
-/// Bytes of a slot besides its request and its rows of columns, of a segment besides its batches
-/// (its footer), and the most of a batch's vectors.
+/// Bytes of a slot besides its request and its rows of columns.
 const SLOT_BESIDE_BYTES: usize = 64;
-/// Bytes of a row besides its vector: sequence, id and time.
-const ROW_BESIDE_BYTES: u64 = 24;
-const SEGMENT_BESIDE_BYTES: u64 = 2 << 20;
-const BATCH_BYTES_MAX: u64 = 8 << 20;
 
 /// Descriptors of a lane besides its connections: epoll, its eventfd, its bell, two listeners, the
 /// open segment, its folder while the folder is synced, and a connection that is accepted only to
@@ -96,6 +93,7 @@ impl ServePlan {
         }
         check_memory(options, &limits)?;
         check_keepalive(options.keepalive)?;
+        check_log(options)?;
         if options.sink == SinkWord::Log && options.data.is_none() {
             return Err(ServeError::Option(
                 "--data is missing: name a folder for the segments, or say --sink null".to_owned(),
@@ -156,7 +154,10 @@ impl ServePlan {
         let spec = LaneSpec::new(pool, options.slots)
             .layer([stage("validate", lane.validate_cpu)])
             .layer([stage("score", lane.score_cpu)])
-            .layer([StageSpec::inline("answer"), on_thread("sink", lane.sink_cpu, lane.cpu, wait)])
+            .layer([
+                StageSpec::inline("answer"),
+                on_thread("sink", lane.sink_cpu, lane.cpu, options.sink_wait.into()),
+            ])
             .reclaim(options.reclaim.into())
             .wait(wait)
             .timed(self.clock);
@@ -165,6 +166,11 @@ impl ServePlan {
             Some(cpu) => spec.cpu(cpu, policy),
             None => spec,
         }
+    }
+
+    /// How the logs are written.
+    pub(super) fn writer(&self) -> WriterOptions {
+        writer_options(&self.options)
     }
 
     pub(super) fn driver(&self) -> DriverOptions {
@@ -276,9 +282,6 @@ fn plan_lanes(options: &ServeOptions, mask: &[usize]) -> Result<Vec<LanePlan>, S
 
 /// Bounds the memory outside the pools, because a refused allocation would abort the process.
 fn check_memory(options: &ServeOptions, limits: &Limits) -> Result<(), ServeError> {
-    if options.segment_bytes.0 == 0 {
-        return Err(ServeError::Option("--segment-bytes is 0: it must be at least 1".to_owned()));
-    }
     let owed_bytes = output_bytes(limits, options.in_flight) as u64;
     // The sums of validate, and the scores.
     let score_bytes = (options.slots as u64).saturating_mul(u64::from(options.max_vectors) * 8);
@@ -323,17 +326,6 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
     // The slot, its status, the sums of validate and the scores.
     let slot_bytes = (size_of::<Request>() + SLOT_BESIDE_BYTES) as u64;
     let slot_bytes = slot_bytes + u64::from(limits.max_vectors) * 8;
-    // An open batch with ids and times, its encoding, and the rows of one more request.
-    let row_bytes = u64::from(limits.dim) * 4;
-    let rows = SegmentOptions::default().batch_rows as u64;
-    let rows = rows.min(BATCH_BYTES_MAX / row_bytes).max(1);
-    let frame_bytes = limits.frame_bytes_max(Mode::Header) as u64;
-    let sink_bytes = match options.sink {
-        SinkWord::Log => {
-            rows * 2 * (row_bytes + ROW_BESIDE_BYTES) + frame_bytes + SEGMENT_BESIDE_BYTES
-        }
-        SinkWord::Null => 0,
-    };
     MemoryBounds::new(vec![
         each("pools", options.pool.0, "--pool"),
         each("slots", (options.slots as u64).saturating_mul(slot_bytes), "--slots"),
@@ -344,7 +336,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
             "--carry-bytes",
         ),
         each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
-        each("rows on their way to a segment", sink_bytes, "--max-vectors"),
+        each("rows on their way to the disk", log_bytes(options), "--dim"),
     ])
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::lane_thread::LaneEnd;
 use super::options::ServeError;
+use super::writer::WriterEnd;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
+use crate::log::{LogFigures, LogProgress};
 use crate::notice;
 use crate::units::{RoundedSize, Size, THREAD_FIX};
 
@@ -19,12 +21,14 @@ use crate::units::{RoundedSize, Size, THREAD_FIX};
 pub struct Totals {
     /// The counters of the IO threads.
     pub counts: Counts,
-    /// Vectors in complete segments; with a null sink, vectors counted.
+    /// Vectors in sealed segments; with a null sink, vectors counted.
     pub vectors_in_segments: u64,
-    /// Complete segments.
+    /// Sealed segments.
     pub segments: u64,
-    /// Bytes of the complete segments.
+    /// Bytes of the sealed segments.
     pub segment_bytes: u64,
+    /// Vectors that are on the disk in segments that couldn't be sealed; the next start seals them.
+    pub vectors_left_open: u64,
     /// Connections still open at the deadline.
     pub connections_left: usize,
     /// Why lanes or sinks failed.
@@ -45,6 +49,7 @@ impl Totals {
         self.vectors_in_segments += end.sink.totals.rows;
         self.segments += end.sink.totals.segments;
         self.segment_bytes += end.sink.totals.bytes;
+        self.vectors_left_open += end.sink.totals.left_open_rows;
         self.connections_left += end.io.left;
         self.pools.extend(end.io.pool.map(|pool| (number, pool)));
         self.classes.extend(end.io.classes.clone().map(|classes| (number, classes)));
@@ -60,10 +65,23 @@ impl Totals {
         self.late.extend(end.late.iter().map(|stage| format!("lane {number}: {stage}")));
     }
 
-    /// Vectors that were answered and are in no complete segment.
+    /// Adds how the log has ended, and says what is on the disk now: a lane that didn't wait for
+    /// its sink knew less.
+    pub(super) fn add_log(&mut self, end: &WriterEnd, logs: &[LogProgress]) {
+        let figures: Vec<LogFigures> = logs.iter().map(LogProgress::figures).collect();
+        self.vectors_in_segments = figures.iter().map(|log| log.sealed_rows).sum();
+        self.segments = figures.iter().map(|log| log.sealed_segments).sum();
+        self.segment_bytes = figures.iter().map(|log| log.sealed_bytes).sum();
+        self.vectors_left_open = figures.iter().map(|log| log.left_open_rows).sum();
+        self.failures.extend(end.failures.iter().cloned());
+        self.late.extend(end.is_late.then(|| "the log".to_owned()));
+    }
+
+    /// Vectors that were answered and aren't on the disk.
     #[must_use]
     pub fn vectors_missing(&self) -> u64 {
-        self.counts[Counter::VectorsAnswered].saturating_sub(self.vectors_in_segments)
+        let stored = self.vectors_in_segments + self.vectors_left_open;
+        self.counts[Counter::VectorsAnswered].saturating_sub(stored)
     }
 
     /// Whether everything that was answered is stored. Clients that don't read their answers don't
@@ -82,6 +100,9 @@ impl fmt::Display for Totals {
             "totals {} vectors_in_segments={} segments={} segment_bytes={}",
             self.counts, self.vectors_in_segments, self.segments, self.segment_bytes
         )?;
+        if self.vectors_left_open > 0 {
+            write!(f, " vectors_left_open={}", self.vectors_left_open)?;
+        }
         if self.connections_left > 0 {
             write!(f, " connections_left={}", self.connections_left)?;
         }
@@ -101,11 +122,7 @@ impl fmt::Display for Totals {
             write!(f, "\nlate: {late} hadn't ended by the deadline")?;
         }
         if self.vectors_missing() > 0 {
-            write!(
-                f,
-                "\nmissing: {} answered vectors aren't in a segment",
-                self.vectors_missing()
-            )?;
+            write!(f, "\nmissing: {} answered vectors aren't on the disk", self.vectors_missing())?;
         }
         Ok(())
     }
@@ -121,12 +138,16 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Reports on these lanes, each time on the difference since the last report.
-    pub(super) fn start(lanes: Arc<[IoWatch]>, every: Duration) -> Result<Self, ServeError> {
+    pub(super) fn start(
+        lanes: Arc<[IoWatch]>,
+        logs: Vec<LogProgress>,
+        every: Duration,
+    ) -> Result<Self, ServeError> {
         let (over, is_over) = channel();
         let before: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         let thread = thread::Builder::new()
             .name("report".to_owned())
-            .spawn(move || report(&lanes, before, every, &is_over))
+            .spawn(move || report(&lanes, &logs, before, every, &is_over))
             .map_err(|error| ServeError::io("--report-every", &error, THREAD_FIX))?;
         Ok(Self { over: Some(over), thread: Some(thread) })
     }
@@ -140,12 +161,21 @@ impl Drop for Reporter {
     }
 }
 
-fn report(lanes: &[IoWatch], mut before: Vec<IoFigures>, every: Duration, is_over: &Receiver<()>) {
+fn report(
+    lanes: &[IoWatch],
+    logs: &[LogProgress],
+    mut before: Vec<IoFigures>,
+    every: Duration,
+    is_over: &Receiver<()>,
+) {
     while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let now: Vec<IoFigures> = lanes.iter().map(IoWatch::figures).collect();
         for (number, (now, before)) in now.iter().zip(&before).enumerate() {
             let lines = now.clone().since(before).to_string();
             lines.lines().for_each(|line| notice::info(format_args!("lane {number}: {line}")));
+        }
+        for (number, log) in logs.iter().enumerate() {
+            notice::info(format_args!("lane {number}: log: {}", log.figures()));
         }
         before = now;
     }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use slipring::pipeline::LaneReport;
 
@@ -14,10 +15,19 @@ use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
-use crate::io::IoWatch;
+use super::writer::LogWriter;
+use crate::io::{IoWatch, Listener, LobbySeat};
+use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
-use crate::sink::{DataDir, DataOptions, NullSink, SegmentLog, SegmentOptions, Sink, SinkError};
+use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
+
+/// The part of a stop's time that is left for the end of the logs, at most: until then the disk may
+/// refuse.
+const LOG_END_MAX: Duration = Duration::from_millis(500);
+
+/// Called when the service can't go on.
+type OnServerEnd = Arc<dyn Fn() + Send + Sync>;
 
 /// A running service. Dropping it stops it as [`Server::stop`] does.
 #[derive(Debug)]
@@ -25,7 +35,9 @@ pub struct Server {
     plan: ServePlan,
     listeners: Listeners,
     lanes: Vec<LaneThread>,
+    log: Option<LogWriter>,
     health: Arc<Health>,
+    stop_by: Arc<OnceLock<Instant>>,
     reporter: Option<Reporter>,
     admin: Option<Admin>,
 }
@@ -68,37 +80,60 @@ impl Server {
         };
         let health = Arc::new(Health::default());
         let ended = Arc::clone(&health);
-        let on_end: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+        let on_end: OnServerEnd = Arc::new(move || {
             ended.lane_ended.store(true, Ordering::Release);
             on_end();
         });
-        let mut server =
-            Self { plan, listeners, lanes: Vec::new(), health, reporter: None, admin: None };
-        let lanes = server.plan.lanes.clone();
-        let sinks: Result<Vec<_>, _> =
-            lanes.iter().map(|lane| server.sink(data.as_ref(), lane.number)).collect();
-        for ((lane, listeners), sink) in lanes.iter().zip(per_lane).zip(sinks?) {
-            let inputs = LaneInputs {
-                listeners,
-                seat: lobby.seat(lane.number as usize),
-                sink,
-                stop: Arc::clone(&server.health.drains),
-                on_end: Arc::clone(&on_end),
-            };
-            // An error drops the server, which stops the lanes that are already running.
-            let thread = LaneThread::start(&server.plan, lane, inputs)?;
-            server.lanes.push(thread);
-        }
+        let seats: Vec<LobbySeat> = (0..plan.lanes.len()).map(|lane| lobby.seat(lane)).collect();
+        let (log, feeds) = match data {
+            Some(data) => start_log(data, &plan, &seats, &on_end)?,
+            None => (None, Vec::new()),
+        };
+        let mut server = Self {
+            plan,
+            listeners,
+            lanes: Vec::new(),
+            log,
+            health,
+            stop_by: Arc::default(),
+            reporter: None,
+            admin: None,
+        };
+        // An error drops the server, which stops the lanes that are already running.
+        server.start_lanes(per_lane.into_iter().zip(seats), feeds, &on_end)?;
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
         if let Some(every) = server.plan.options.report_every {
-            server.reporter = Some(Reporter::start(Arc::clone(&watches), every)?);
+            let logs = server.logs().to_vec();
+            server.reporter = Some(Reporter::start(Arc::clone(&watches), logs, every)?);
         }
         if let Some(listener) = admin {
-            server.admin =
-                Some(Admin::start(listener, Arc::clone(&server.health), Exporter::new(&watches))?);
+            let exporter = Exporter::new(&watches, server.logs());
+            server.admin = Some(Admin::start(listener, Arc::clone(&server.health), exporter)?);
         }
         server.health.accepts.store(true, Ordering::Release);
         Ok(server)
+    }
+
+    fn start_lanes(
+        &mut self,
+        seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
+        feeds: Vec<LaneFeed>,
+        on_end: &OnServerEnd,
+    ) -> Result<(), ServeError> {
+        let mut feeds = feeds.into_iter();
+        for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
+            let sink = self.sink(feeds.next())?;
+            let inputs = LaneInputs {
+                listeners,
+                seat,
+                sink,
+                stop: Arc::clone(&self.health.drains),
+                stop_by: Arc::clone(&self.stop_by),
+                on_end: Arc::clone(on_end),
+            };
+            self.lanes.push(LaneThread::start(&self.plan, lane, inputs)?);
+        }
+        Ok(())
     }
 
     /// A watch on each lane, which any thread may read.
@@ -139,7 +174,19 @@ impl Server {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         !self.health.drains.load(Ordering::Acquire)
-            && self.lanes.iter().any(LaneThread::is_finished)
+            && (self.lanes.iter().any(LaneThread::is_finished)
+                || self.log.as_ref().is_some_and(LogWriter::has_failed))
+    }
+
+    /// How far each lane's log is; nothing with a null sink.
+    #[must_use]
+    pub fn logs(&self) -> &[LogProgress] {
+        self.log.as_ref().map_or(&[], LogWriter::progress)
+    }
+
+    /// Seals the live segments of all lanes soon: then readers of the data folder find all vectors.
+    pub fn seal(&self) {
+        self.log.iter().for_each(LogWriter::seal);
     }
 
     /// The line that reports readiness, with the addresses and the settings in effect.
@@ -183,6 +230,9 @@ impl Server {
     }
 
     fn end(&mut self) -> Totals {
+        let drain = self.plan.options.drain;
+        let until = Instant::now() + drain;
+        self.stop_by.get_or_init(|| until - LOG_END_MAX.min(drain / 5));
         self.health.drains.store(true, Ordering::Release);
         self.lanes.iter().for_each(LaneThread::wake);
         let mut totals = Totals::default();
@@ -192,26 +242,19 @@ impl Server {
             totals.add(number, &lane.join());
             totals.figures.push((number, watch.figures()));
         }
+        if let Some(log) = self.log.take() {
+            let progress = log.progress().to_vec();
+            totals.add_log(&log.stop(until), &progress);
+        }
         totals
     }
 
-    fn sink(&self, data: Option<&DataDir>, lane: u32) -> Result<Box<dyn Sink>, ServeError> {
-        let refused = |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
-        let Some(data) = data else {
-            return Ok(Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?));
-        };
-        let options = SegmentOptions {
-            segment_bytes: self.plan.options.segment_bytes.0,
-            ..SegmentOptions::default()
-        };
-        let log = SegmentLog::open(data, lane, options).map_err(refused)?;
-        for torn in log.torn() {
-            notice::warn(format_args!(
-                "lane {lane}: a crash left an unfinished segment; it is kept as {}",
-                torn.display()
-            ));
-        }
-        Ok(Box::new(log))
+    fn sink(&self, feed: Option<LaneFeed>) -> Result<Box<dyn Sink>, ServeError> {
+        let refused = |error: SinkError| ServeError::Refused(error.to_string());
+        Ok(match feed {
+            Some(feed) => Box::new(feed),
+            None => Box::new(NullSink::new(self.plan.options.dim).map_err(refused)?),
+        })
     }
 }
 
@@ -219,6 +262,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.end());
     }
+}
+
+/// Opens the logs of all lanes and starts the thread that commits them.
+fn start_log(
+    data: DataDir,
+    plan: &ServePlan,
+    seats: &[LobbySeat],
+    on_end: &OnServerEnd,
+) -> Result<(Option<LogWriter>, Vec<LaneFeed>), ServeError> {
+    let ring = |seat: &LobbySeat| {
+        let bell = seat.bell().clone();
+        Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
+    };
+    let bells = seats.iter().map(ring).collect();
+    let (log, feeds) = LogWriter::start(data, plan.writer(), bells, Arc::clone(on_end))?;
+    Ok((Some(log), feeds))
 }
 
 fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {

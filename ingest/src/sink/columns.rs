@@ -3,10 +3,10 @@
 use std::fmt;
 
 /// The names of the columns.
-pub(super) const SEQUENCE: &str = "sequence";
-pub(super) const VECTOR: &str = "vector";
-pub(super) const ID: &str = "id";
-pub(super) const TIME: &str = "time";
+pub(crate) const SEQUENCE: &str = "sequence";
+pub(crate) const VECTOR: &str = "vector";
+pub(crate) const ID: &str = "id";
+pub(crate) const TIME: &str = "time";
 
 /// A column that a segment may have besides `sequence` and `vector`: `--columns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,7 +39,7 @@ impl Columns {
     }
 
     /// The columns of these names; None for other names or another order.
-    pub(super) fn of_names(names: &[&str]) -> Option<Self> {
+    pub(crate) fn of_names(names: &[&str]) -> Option<Self> {
         let columns = Self { id: names.contains(&ID), time: names.contains(&TIME) };
         columns.names().eq(names.iter().copied()).then_some(columns)
     }

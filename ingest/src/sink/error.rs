@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Columns;
+use crate::log::{LogError, fix_of};
 
 /// Errors of the data folder, a segment log, or the reader of segments.
 #[derive(Debug, thiserror::Error)]
@@ -101,64 +102,14 @@ pub enum SinkError {
         /// What is wrong with it.
         why: String,
     },
-    /// The lane already has a log in this process.
-    #[error("lane {lane} of {} already has a segment log; open one log per lane", path.display())]
-    LaneInUse {
-        /// The data folder.
-        path: PathBuf,
-        /// The lane.
-        lane: u32,
-    },
-    /// An option is out of its range.
-    #[error("{field} is {value}: must be at least {min}")]
-    Option {
-        /// The field of [`SegmentOptions`](super::SegmentOptions).
-        field: &'static str,
-        /// Its value.
-        value: u64,
-        /// The least that is allowed.
-        min: u64,
-    },
-    /// The rows given aren't whole rows.
-    #[error(
-        "{values} values aren't whole rows of {dim}; nothing was accepted, give a multiple of {dim}"
-    )]
-    PartialRow {
-        /// Values given.
-        values: usize,
-        /// Values per row.
-        dim: usize,
-    },
-    /// The ids don't fit the rows, or the log's columns.
-    #[error("{rows} rows came with {id_bytes} bytes of ids; nothing was accepted, give {}",
-        if *column { "8 bytes a row" } else { "none: the log has no id column (--columns id)" })]
-    Ids {
-        /// Rows given.
-        rows: usize,
-        /// Bytes of ids given.
-        id_bytes: usize,
-        /// Whether the log has an id column.
-        column: bool,
-    },
     /// The operating system refused. For writes the usual cause is a full disk.
-    #[error("can't {action} {}: {source}{}", path.display(), fix(source))]
+    #[error("can't {action} {}: {source}{}", path.display(), fix_of(source))]
     Io {
         /// What was tried.
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
-    },
-    /// The disk failed to store bytes that it had accepted. The kernel may have dropped them, and a
-    /// second sync would report success without writing them. So the segment keeps its unfinished
-    /// name, and nothing more is accepted.
-    #[error("the disk failed while syncing {}: {source}; check it, then start again: the file is \
-        kept", path.display())]
-    SyncFailed {
-        /// The segment's file.
-        path: PathBuf,
-        /// The system's answer to the failed sync.
         source: io::Error,
     },
     /// A file already has the name of the segment to be completed.
@@ -175,9 +126,12 @@ pub enum SinkError {
         /// What is wrong with it.
         why: String,
     },
-    /// Rows are missing or duplicated.
-    #[error("{}: found sequence {found}, expected {expected}; a segment is missing or was \
-        added", path.display())]
+    /// An error of a lane's log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Rows are missing inside of a segment, or duplicated.
+    #[error("{}: found sequence {found}, expected {expected}; a segment was changed or added",
+        path.display())]
     Gap {
         /// The segment with the unexpected sequence.
         path: PathBuf,
@@ -189,13 +143,6 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    /// Whether the same call may succeed later without a restart, for example once space has been
-    /// freed or a file has been moved away.
-    #[must_use]
-    pub fn may_retry(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Exists { .. })
-    }
-
     /// For `map_err`: a [`SinkError::Io`] that names the action and the path.
     pub(super) fn io<'a>(
         action: &'static str,
@@ -210,19 +157,5 @@ fn use_columns(recorded: Columns) -> String {
     match names.as_slice() {
         [] => "leave --columns out".to_owned(),
         names => format!("use --columns {}", names.join(",")),
-    }
-}
-
-fn fix(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space on this disk",
-        io::ErrorKind::FileTooLarge => {
-            "; raise the file size limit (ulimit -f) or lower the segment size"
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; give this user the right to write there or name another folder"
-        }
-        io::ErrorKind::CrossesDevices => "; keep a data folder on one file system",
-        _ => "",
     }
 }

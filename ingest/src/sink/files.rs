@@ -57,12 +57,17 @@ impl fmt::Display for DataMode {
 }
 
 impl DataMode {
+    /// The bits of a file.
+    pub(crate) fn files(self) -> u32 {
+        self.files
+    }
+
     fn folders(self) -> u32 {
         self.files | (self.files & 0o444) >> 2
     }
 
     /// The exact permissions, where the umask isn't to take away from them.
-    fn exactly(self, bits: u32) -> Option<Permissions> {
+    pub(crate) fn exactly(self, bits: u32) -> Option<Permissions> {
         self.exact.then(|| Permissions::from_mode(bits))
     }
 }

@@ -6,17 +6,17 @@
 //! everything is checked. The lock is the kernel's (`flock`),
 //! so it is released when the process ends, in whatever way. It doesn't keep readers out.
 
-use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use super::dim::check_dim;
 use super::files::{self, DataMode};
 use super::reader::SegmentReader;
 use super::record::{self, Record};
-use super::rows::check_dim;
 use super::{Columns, SinkError, layout, migrate};
+use crate::log::LogFolders;
 
 /// What a data folder is opened for.
 #[derive(Clone, Copy, Debug)]
@@ -29,21 +29,35 @@ pub struct DataOptions {
     pub mode: DataMode,
 }
 
-/// An open, locked data folder. The lock is held until this and every log opened from it are
-/// dropped.
+/// An open, locked data folder. The lock is held until this is dropped, which is after all logs in
+/// the folder.
 #[derive(Debug)]
 pub struct DataDir {
-    folder: Arc<LockedFolder>,
-}
-
-#[derive(Debug)]
-struct LockedFolder {
     path: PathBuf,
     options: DataOptions,
     migrated: bool,
-    /// The lanes that have a log.
-    lanes: Mutex<BTreeSet<u32>>,
-    _lock: FolderLock,
+    lock: FolderLock,
+}
+
+/// What somebody has done to the lock's file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LockLoss {
+    /// It was removed, and nobody had locked the folder since. It is locked again.
+    #[error("{} was removed while the service worked here; the folder is locked again",
+        path.display())]
+    Restored {
+        /// The lock's file.
+        path: PathBuf,
+    },
+    /// It is another file, or gone for good: another service may work in the folder.
+    #[error("{} was removed or replaced while the service worked here ({why}), so another service \
+        may work in the folder: nothing more is written to it", path.display())]
+    Lost {
+        /// The lock's file.
+        path: PathBuf,
+        /// How that was seen.
+        why: String,
+    },
 }
 
 /// The kernel's lock on the folder. It is released explicitly, because a forked child that hasn't
@@ -119,60 +133,88 @@ impl DataDir {
             record::write(path, &asked, mode)?;
         }
         drop(old_lock);
-        let lanes = Mutex::default();
-        let folder = LockedFolder { path: path.into(), options, migrated, lanes, _lock: lock };
-        Ok(Self { folder: Arc::new(folder) })
+        Ok(Self { path: path.into(), options, migrated, lock })
     }
 
     /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.folder.path
+        &self.path
     }
 
     /// Components of each vector in the folder.
     #[must_use]
     pub fn dim(&self) -> u32 {
-        self.folder.options.dim
+        self.options.dim
     }
 
     /// The columns of the folder's segments besides `sequence` and `vector`.
     #[must_use]
     pub fn columns(&self) -> Columns {
-        self.folder.options.columns
+        self.options.columns
     }
 
     /// Whether the folder was one of an earlier version when it was opened.
     #[must_use]
     pub fn was_migrated(&self) -> bool {
-        self.folder.migrated
+        self.migrated
     }
 
-    pub(super) fn mode(&self) -> DataMode {
-        self.folder.options.mode
+    /// Permissions of what is created in the folder.
+    #[must_use]
+    pub fn mode(&self) -> DataMode {
+        self.options.mode
     }
 
-    /// Claims a lane, so that no two logs write to the same lane.
-    pub(super) fn claim(&self, lane: u32) -> Result<LaneClaim, SinkError> {
-        // A set of integers stays valid after a panic.
-        let mut lanes = self.folder.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lanes.insert(lane) {
-            return Err(SinkError::LaneInUse { path: self.path().into(), lane });
+    /// The lanes that have a folder, in ascending order.
+    ///
+    /// # Errors
+    /// System errors, and two folders of one lane.
+    pub fn lanes(&self) -> Result<Vec<u32>, SinkError> {
+        let mut lanes: Vec<u32> =
+            layout::lanes(&self.path)?.into_iter().map(|(lane, _)| lane).collect();
+        // One whose first segment was never sealed.
+        lanes.extend(layout::lanes(&layout::own(&self.path))?.into_iter().map(|(lane, _)| lane));
+        lanes.sort_unstable();
+        lanes.dedup();
+        Ok(lanes)
+    }
+
+    /// The folders of a lane's log, which are created if they are missing.
+    ///
+    /// # Errors
+    /// System errors, and something else in their place.
+    pub fn lane_folders(&self, lane: u32) -> Result<LogFolders, SinkError> {
+        let open = layout::open_folder(&self.path, lane);
+        let complete = layout::lane_folder(&self.path, lane);
+        for folder in [&open, &complete] {
+            files::create_folder(folder, self.options.mode)?;
         }
-        Ok(LaneClaim { folder: Arc::clone(&self.folder), lane })
+        Ok(LogFolders { open, complete })
     }
-}
 
-/// The right to write to a lane, given up when dropped. It also keeps the folder locked.
-#[derive(Debug)]
-pub(super) struct LaneClaim {
-    folder: Arc<LockedFolder>,
-    lane: u32,
-}
-
-impl Drop for LaneClaim {
-    fn drop(&mut self) {
-        self.folder.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.lane);
+    /// Looks whether the lock's file is still the one that was locked. One that was removed is made
+    /// again: as no start is without one, nobody else has come meanwhile.
+    ///
+    /// # Errors
+    /// What somebody has done to it.
+    pub fn check_lock(&mut self) -> Result<(), LockLoss> {
+        let path = layout::lock(&self.path);
+        let lost = |why: String| LockLoss::Lost { path: path.clone(), why };
+        let own = self.lock.0.metadata().map_err(|error| lost(error.to_string()))?;
+        match fs::symlink_metadata(&path) {
+            Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => Ok(()),
+            Ok(_) => Err(lost("there is another file in its place".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = files::create_new(&path, self.options.mode);
+                drop(file.map_err(|error| lost(error.to_string()))?);
+                let lock = FolderLock::on(&self.path, &path, self.options.mode);
+                self.lock = lock.map_err(|error| lost(error.to_string()))?;
+                Err(LockLoss::Restored { path })
+            }
+            // It may be there all the same.
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -208,10 +250,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::open(folder.path(), 4).unwrap();
         // Until it starts its program, a forked child has the same open file.
-        let copy = first.folder._lock.0.try_clone().unwrap();
+        let copy = first.lock.0.try_clone().unwrap();
         assert!(matches!(DataDir::open(folder.path(), 4), Err(SinkError::Locked { .. })));
         drop(first);
         DataDir::open(folder.path(), 4).unwrap();
         drop(copy);
+    }
+
+    #[test]
+    fn a_lock_that_is_removed_is_made_again_and_one_that_is_replaced_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dir = DataDir::open(folder.path(), 4).unwrap();
+        let lock = layout::lock(folder.path());
+        assert_eq!(dir.check_lock(), Ok(()));
+        fs::remove_file(&lock).unwrap();
+        assert_eq!(dir.check_lock(), Err(LockLoss::Restored { path: lock.clone() }));
+        assert_eq!(dir.check_lock(), Ok(()));
+        assert!(matches!(DataDir::open(folder.path(), 4), Err(SinkError::Locked { .. })));
+        // Another service has come between.
+        fs::remove_file(&lock).unwrap();
+        let other = DataDir::open(folder.path(), 4).unwrap();
+        for _ in 0..2 {
+            let lost = dir.check_lock().unwrap_err();
+            assert!(matches!(lost, LockLoss::Lost { .. }), "{lost}");
+        }
+        drop(other);
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert!(matches!(dir.check_lock(), Err(LockLoss::Lost { .. })));
     }
 }

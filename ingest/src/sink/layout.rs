@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! DIR/lane=K/seg-(20 digits).arrow                complete
-//! DIR/.slipring/lane=K/seg-(20 digits).arrow.part open
-//! DIR/.slipring/lane=K/seg-(20 digits).torn       left open by a crash; then `.2.torn` and so on
+//! DIR/.slipring/lane=K/                           open segments and more, see [`LogFolders`]
+//! DIR/.slipring/lane=K/seg-(20 digits).torn       left open by a crash of an earlier version
 //! DIR/.slipring/lock                              locked while a service works here
 //! DIR/.slipring/record.json                       format, dimension, columns
 //! ```
@@ -61,29 +61,6 @@ pub(super) fn open_folder(dir: &Path, lane: u32) -> PathBuf {
     dir.join(OWN).join(format!("lane={lane}"))
 }
 
-/// The name of a complete segment whose first row has this sequence.
-pub(super) fn complete(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("seg-{first_sequence:020}.arrow"))
-}
-
-/// The name of the same segment while it is open.
-pub(super) fn part(folder: &Path, first_sequence: u64) -> PathBuf {
-    folder.join(format!("seg-{first_sequence:020}.arrow.part"))
-}
-
-/// An unused name for a segment that a crash left unfinished.
-pub(super) fn torn(part: &Path) -> Result<PathBuf, SinkError> {
-    // `seg-N.arrow.part` without its two endings.
-    let stem = part.with_extension("").with_extension("");
-    let mut torn = stem.with_extension("torn");
-    let mut copy = 2;
-    while files::is_there(&torn)? {
-        torn = stem.with_extension(format!("{copy}.torn"));
-        copy += 1;
-    }
-    Ok(torn)
-}
-
 /// Whether a name is that of an unfinished segment: open, or left open by a crash.
 pub(super) fn is_unfinished(name: &str) -> bool {
     name.ends_with(".arrow.part") || name.ends_with(".torn")
@@ -137,12 +114,4 @@ pub(super) fn segments(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SinkError> 
     }
     complete.sort_unstable();
     Ok(complete)
-}
-
-/// The open segments in a folder.
-pub(super) fn parts(folder: &Path) -> Result<Vec<PathBuf>, SinkError> {
-    let mut parts = files::names(folder)?;
-    parts.retain(|name| name.ends_with(".arrow.part"));
-    parts.sort_unstable();
-    Ok(parts.into_iter().map(|name| folder.join(name)).collect())
 }

@@ -1,128 +1,115 @@
-//! Sinks: where the vectors of a lane go. The segment log writes them to Arrow files.
+//! Sinks: where the vectors of a lane go, and the data folder of those that are kept.
 //!
-//! The life of a row, in order:
-//! 1. [`DataDir::open_with`] creates the data folder, locks it against a second service and checks
-//!    the dimension and the columns recorded in it.
-//! 2. [`SegmentLog::open`] finds in `lane=K/` where the sequence of the lane continues, and renames
-//!    the segments that a crash left unfinished.
-//! 3. [`Sink::append`] copies rows into the open batch. A full batch is encoded and written to the
-//!    open segment, `.slipring/lane=K/*.arrow.part`.
-//! 4. A segment that has reached its size, and the last one at [`Sink::close`], gets its footer, is
-//!    synced and renamed to `lane=K/*.arrow`. From then on any Arrow reader opens it; ours is
-//!    [`read_segments`].
-//!
-//! Promises:
-//! - `append` accepts all of its rows or none.
-//! - Accepted rows are written once and in order, despite errors and retries.
-//! - No segment, complete or torn, is ever overwritten or deleted.
-//!
-//! Doesn't promise that accepted rows survive a crash before their segment is complete: the file of
-//! such a segment is kept, but nothing here reads it.
+//! [`DataDir::open_with`] creates the data folder, locks it against a second service and checks the
+//! dimension and the columns recorded in it. The [log](crate::log) of each lane lives in two
+//! folders of it. Sealed segments are read back by [`read_segments`].
 
-mod batch;
 mod columns;
+mod dim;
 mod error;
 mod files;
 mod folder;
 mod layout;
-mod log;
 mod migrate;
+mod null;
 mod reader;
 mod record;
-mod rows;
-mod segment;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 pub use columns::{ColumnWord, Columns};
+pub(crate) use columns::{ID, SEQUENCE, TIME, VECTOR};
+pub use dim::DIM_MAX;
 pub use error::SinkError;
 pub use files::DataMode;
-pub use folder::{DataDir, DataOptions};
-pub use log::{SegmentLog, SegmentOptions};
+pub use folder::{DataDir, DataOptions, LockLoss};
+pub use null::NullSink;
 pub use reader::{StoredRows, Summary, for_each_batch, for_each_rows, read_segments};
-pub use rows::{DIM_MAX, SinkRows};
+
+use crate::log::{FeedError, LaneFeed, LogProgress, LogRows};
 
 /// Where a lane's vectors go: takes rows in sequence order, on one thread at a time.
 pub trait Sink: Send {
-    /// Appends complete rows, which follow each other in `rows`. Either all are accepted or, with
-    /// an error, none, and the caller may repeat the call later. Copies the rows once.
+    /// Takes rows, which follow each other. Copies them once. With `is_wanted` somebody waits for
+    /// them to be durable.
     ///
     /// # Errors
-    /// Incomplete rows, rows without the ids that the log's id column needs, and anything that
-    /// keeps the sink from accepting them; see [`SinkError::may_retry`].
-    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError>;
+    /// [`FeedError::Full`]: some of them may be taken, and the next call, with the same rows, goes
+    /// on there. The others are final.
+    fn append(&mut self, rows: &LogRows<'_>, is_wanted: bool) -> Result<(), FeedError>;
 
-    /// The sequence that the next accepted row gets.
+    /// The sequence that the next row gets.
     fn next_sequence(&self) -> u64;
 
-    /// Passes on accepted rows without waiting for a full batch. Promises nothing about durability.
+    /// Completes everything taken, and waits for that. Until `until` the disk may refuse.
     ///
     /// # Errors
-    /// What couldn't be passed on is kept, and the next call of any method continues with it.
-    fn flush(&mut self) -> Result<(), SinkError>;
+    /// Why not everything is complete.
+    fn close(&mut self, until: Instant) -> Result<(), String>;
 
-    /// Completes everything accepted and returns the totals. May be called again after an error.
-    /// Rows appended afterwards open a new segment.
-    ///
-    /// # Errors
-    /// As [`Sink::flush`].
-    fn close(&mut self) -> Result<SinkTotals, SinkError>;
+    /// What it has completed, for any thread to read.
+    fn counts(&self) -> SinkCounts;
+}
 
-    /// Rows that have reached their destination since the sink was opened. A crash would lose the
-    /// accepted rows beyond these.
-    fn rows_in_segments(&self) -> u64;
+/// What a sink has completed, at the moment of a look.
+#[derive(Clone, Debug)]
+pub enum SinkCounts {
+    /// Of a log.
+    Log(LogProgress),
+    /// Rows of a sink without segments.
+    Rows(Arc<AtomicU64>),
 }
 
 /// What a sink has completed since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SinkTotals {
-    /// Rows in complete segments.
+    /// Rows in sealed segments.
     pub rows: u64,
-    /// Complete segments.
+    /// Sealed segments.
     pub segments: u64,
     /// Bytes of these segments' files.
     pub bytes: u64,
+    /// Rows that are on the disk in a segment that couldn't be sealed; the next start seals it.
+    pub left_open_rows: u64,
 }
 
-/// Counts rows and discards them: for measuring what comes before the sink.
-#[derive(Debug)]
-pub struct NullSink {
-    dim: usize,
-    rows: u64,
-}
-
-impl NullSink {
-    /// A sink for rows of `dim` components.
-    ///
-    /// # Errors
-    /// A dimension of 0 or above [`DIM_MAX`].
-    pub fn new(dim: u32) -> Result<Self, SinkError> {
-        rows::check_dim(dim)?;
-        Ok(Self { dim: dim as usize, rows: 0 })
+impl SinkCounts {
+    /// The totals of now.
+    #[must_use]
+    pub fn totals(&self) -> SinkTotals {
+        match self {
+            Self::Rows(rows) => {
+                SinkTotals { rows: rows.load(Ordering::Relaxed), ..SinkTotals::default() }
+            }
+            Self::Log(progress) => {
+                let figures = progress.figures();
+                SinkTotals {
+                    rows: figures.sealed_rows,
+                    segments: figures.sealed_segments,
+                    bytes: figures.sealed_bytes,
+                    left_open_rows: figures.left_open_rows,
+                }
+            }
+        }
     }
 }
 
-impl Sink for NullSink {
-    /// Ids are discarded with their rows, so both rows with and without them are accepted.
-    fn append(&mut self, rows: SinkRows<'_>) -> Result<(), SinkError> {
-        self.rows += rows.count(self.dim, Columns { id: !rows.ids.is_empty(), time: true })?;
-        Ok(())
+impl Sink for LaneFeed {
+    fn append(&mut self, rows: &LogRows<'_>, is_wanted: bool) -> Result<(), FeedError> {
+        Self::append(self, rows, is_wanted)
     }
 
-    /// Counts from 0.
     fn next_sequence(&self) -> u64 {
-        self.rows
+        Self::next_sequence(self)
     }
 
-    fn flush(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    fn close(&mut self, until: Instant) -> Result<(), String> {
+        Self::close(self, until)
     }
 
-    /// The rows counted; no segments and no bytes.
-    fn close(&mut self) -> Result<SinkTotals, SinkError> {
-        Ok(SinkTotals { rows: self.rows, segments: 0, bytes: 0 })
-    }
-
-    /// All rows counted: discarding is their destination.
-    fn rows_in_segments(&self) -> u64 {
-        self.rows
+    fn counts(&self) -> SinkCounts {
+        SinkCounts::Log(self.progress().clone())
     }
 }

@@ -1,7 +1,8 @@
 //! Reading segments back: for the demo, for tests, and for the next start of a log.
 //!
-//! Promises that every row is visited once, in sequence order, and that a missing or duplicated row
-//! is an error. It reads complete segments only, takes no lock, and holds one record batch in
+//! Promises that every row is visited once, in sequence order, and that sequences which go back are
+//! an error. Gaps between segments are counted: sequences jump after a crash, and segments may be
+//! moved away. It reads complete segments only, takes no lock, and holds one record batch in
 //! memory.
 //!
 //! It reads only what the log writes: Arrow IPC files of its columns without compression and
@@ -18,13 +19,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use arrow_ipc::reader::read_footer_length;
-use arrow_ipc::{
-    Block, Footer, Int, Precision, RecordBatch, TimeUnit, root_as_footer, root_as_message,
-};
+use arrow_ipc::{Block, RecordBatch, root_as_footer, root_as_message};
 
-use super::columns::{Columns, ID, SEQUENCE, TIME, VECTOR};
+use super::columns::Columns;
 use super::record::{self, Record};
 use super::{SinkError, files, layout};
+use crate::log::shape_of;
 
 /// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Summary {
     pub dim: u32,
     /// Rows of each lane that has a folder.
     pub lanes: BTreeMap<u32, u64>,
+    /// Places where sequences are missing between segments, or before the first one.
+    pub gaps: u64,
     /// Rows of all lanes.
     pub rows: u64,
     /// Complete segments of all lanes.
@@ -82,14 +84,17 @@ pub fn for_each_rows(
         || SinkError::Record { path: layout::record(dir), why: "there is no record here".into() };
     let recorded = record::read(dir)?.ok_or_else(missing)?;
     let dim = recorded.dim;
-    let mut summary = Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, sum: 0.0 };
+    let mut summary =
+        Summary { dim, lanes: BTreeMap::new(), rows: 0, segments: 0, gaps: 0, sum: 0.0 };
     let mut rows = StoredRows::default();
     for (lane, folder) in layout::lanes(dir)? {
-        let mut expected = 0;
+        let (mut expected, mut lane_rows) = (0, 0);
         for (first_sequence, path) in layout::segments(&folder)? {
-            if first_sequence != expected {
+            if first_sequence < expected {
                 return Err(SinkError::Gap { path, expected, found: first_sequence });
             }
+            summary.gaps += u64::from(first_sequence > expected);
+            expected = first_sequence;
             let segment = SegmentReader::open(&path, recorded)?;
             for index in 0..segment.batches() {
                 segment.read(index, &mut rows)?;
@@ -99,25 +104,14 @@ pub fn for_each_rows(
                 }
                 visit(lane, &rows);
                 expected += rows.sequences.len() as u64;
+                lane_rows += rows.sequences.len() as u64;
             }
             summary.segments += 1;
         }
-        summary.lanes.insert(lane, expected);
-        summary.rows += expected;
+        summary.lanes.insert(lane, lane_rows);
+        summary.rows += lane_rows;
     }
     Ok(summary)
-}
-
-/// The sequence after the last row of a complete segment, which should hold what is recorded.
-pub(super) fn next_sequence(path: &Path, recorded: Record) -> Result<u64, SinkError> {
-    let segment = SegmentReader::open(path, recorded)?;
-    let mut rows = StoredRows::default();
-    segment.read(segment.batches().saturating_sub(1), &mut rows)?;
-    let next = rows.sequences.last().and_then(|last| last.checked_add(1));
-    next.ok_or_else(|| SinkError::Segment {
-        path: path.into(),
-        why: "its last batch holds no sequence".into(),
-    })
 }
 
 /// Magic and footer length at the end of an Arrow IPC file.
@@ -164,7 +158,9 @@ impl SegmentReader {
         let (footer, footer_at) = reader.read_footer(file_bytes)?;
         let footer = root_as_footer(&footer)
             .map_err(|error| reader.broken(format!("its footer: {error}")))?;
-        let found = record_of(&footer)
+        let found = footer
+            .schema()
+            .and_then(shape_of)
             .ok_or_else(|| reader.broken("its columns aren't those that the log writes"))?;
         let path = || path.to_owned();
         if found.dim != dim {
@@ -298,32 +294,4 @@ fn place(
     let fits =
         bytes <= u64::try_from(buffer.length()).ok()? && start.checked_add(bytes)? <= body.end;
     fits.then_some(start)
-}
-
-/// What a file's schema says; None if its columns aren't those of a segment.
-fn record_of(footer: &Footer<'_>) -> Option<Record> {
-    let fields = footer.schema()?.fields().filter(|fields| fields.len() >= 2)?;
-    let names: Option<Vec<&str>> = fields.iter().map(|field| field.name()).collect();
-    let names = names?;
-    let [SEQUENCE, VECTOR, further @ ..] = names.as_slice() else { return None };
-    let columns = Columns::of_names(further)?;
-    for (field, name) in fields.iter().skip(2).zip(columns.names()) {
-        let typed = match name {
-            ID => field.type_as_int().is_some_and(|kind| is_u64(&kind)),
-            TIME => field.type_as_timestamp()?.unit() == TimeUnit::MICROSECOND,
-            _ => false,
-        };
-        typed.then_some(())?;
-    }
-    let (sequence, vector) = (fields.get(0).type_as_int()?, fields.get(1));
-    let item = vector.children().filter(|children| children.len() == 1)?.get(0);
-    let typed =
-        is_u64(&sequence) && item.type_as_floating_point()?.precision() == Precision::SINGLE;
-    let dim =
-        u32::try_from(vector.type_as_fixed_size_list()?.listSize()).ok().filter(|dim| *dim > 0)?;
-    typed.then_some(Record { dim, columns })
-}
-
-fn is_u64(kind: &Int<'_>) -> bool {
-    kind.bitWidth() == 64 && !kind.is_signed()
 }

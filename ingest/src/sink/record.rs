@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::dim::check_dim;
 use super::files::{self, DataMode};
-use super::rows::check_dim;
 use super::{Columns, SinkError, layout};
 
 /// The format that this version writes. Format 1 had no columns, and other names.

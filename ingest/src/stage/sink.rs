@@ -1,7 +1,6 @@
 //! The sink stage: passes a lane's accepted vectors to its sink, on its own thread.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use slipring::machine::{PinPolicy, pin_current, unpin_current};
@@ -9,66 +8,52 @@ use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::{Request, Verdict};
 use super::validate::vectors;
-use crate::notice;
-use crate::sink::{Sink, SinkError, SinkRows, SinkTotals};
+use crate::log::{FeedError, LogRows, RowTimes};
+use crate::sink::{Sink, SinkCounts, SinkTotals};
 use crate::wire::frames::{Limits, Reply, Status};
-
-/// The pause before another attempt to close a sink.
-const CLOSE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
     sink: Box<dyn Sink>,
     verdicts: ColumnReader<Verdict>,
     limits: Limits,
-    /// Rows in complete segments, for the lane if it stops waiting for this thread.
-    in_segments: Arc<AtomicU64>,
     close_time: Duration,
+    stop_by: Arc<OnceLock<Instant>>,
     retries: u64,
-    /// The problem last reported.
-    complaint: Option<String>,
 }
 
 /// How the sink of a lane ended.
 #[derive(Clone, Debug, Default)]
 pub struct SinkReport {
-    /// What is in complete segments.
+    /// What is in sealed segments.
     pub totals: SinkTotals,
     /// Times that the sink refused and was asked again.
     pub retries: u64,
-    /// Why the stage ended before the lane was closed, or why the last segment isn't complete.
+    /// Why the stage ended before the lane was closed, or why not everything is sealed.
     pub error: Option<String>,
 }
 
 impl SinkStage {
-    /// Passes the vectors that validate accepted to `sink`. After the last event the sink has
-    /// `close_time` to complete its last segment.
+    /// Passes the vectors that validate accepted to `sink`. After the last event the sink has until
+    /// `stop_by` to complete everything, or `close_time` if the lane ends without a stop.
     #[must_use]
     pub fn new(
         sink: Box<dyn Sink>,
         verdicts: ColumnReader<Verdict>,
         limits: Limits,
         close_time: Duration,
+        stop_by: Arc<OnceLock<Instant>>,
     ) -> Self {
-        Self {
-            sink,
-            verdicts,
-            limits,
-            in_segments: Arc::default(),
-            close_time,
-            retries: 0,
-            complaint: None,
-        }
+        Self { sink, verdicts, limits, close_time, stop_by, retries: 0 }
     }
 
-    /// Rows in complete segments so far. Any thread may read it while the sink's thread runs.
+    /// What the sink has completed, for the lane if it stops waiting for this thread.
     #[must_use]
-    pub fn rows_in_segments(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.in_segments)
+    pub fn counts(&self) -> SinkCounts {
+        self.sink.counts()
     }
 
-    /// Processes all events on the calling thread until the lane is closed, then completes the last
-    /// segment.
+    /// Processes all events on the calling thread until the lane is closed, then closes the sink.
     pub fn run(mut self, stage: Stage<Request>, cpu: Option<usize>) -> SinkReport {
         match cpu {
             // An unavailable CPU has been reported when the lane was started.
@@ -76,16 +61,10 @@ impl SinkStage {
             None => drop(unpin_current()),
         }
         let ended = stage.run(|view| self.append(&view));
-        let closed = self.close();
-        self.note_rows();
-        let failed = ended
-            .error
-            .as_ref()
-            .map(StageError::to_string)
-            .or(closed.as_ref().err().map(ToString::to_string));
-        let totals = closed
-            .unwrap_or(SinkTotals { rows: self.sink.rows_in_segments(), ..SinkTotals::default() });
-        SinkReport { totals, retries: self.retries, error: failed }
+        let stop_by = self.stop_by.get().copied();
+        let closed = self.sink.close(stop_by.unwrap_or_else(|| Instant::now() + self.close_time));
+        let error = ended.error.as_ref().map(StageError::to_string).or(closed.err());
+        SinkReport { totals: self.sink.counts().totals(), retries: self.retries, error }
     }
 
     fn append(&mut self, view: &View<'_, Request>) -> Outcome {
@@ -109,49 +88,15 @@ impl SinkStage {
             return Outcome::Fail("the sink: a payload isn't floats".to_owned());
         };
         let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
-        match self.sink.append(SinkRows { values, ids, time_us: request.time_us }) {
-            Ok(()) => {
-                self.note_rows();
-                if self.complaint.take().is_some() {
-                    notice::info("the sink takes vectors again");
-                }
-                Outcome::Done
-            }
-            Err(error) if error.may_retry() => {
-                self.complain(&error);
+        let vectors = bytemuck::cast_slice(values);
+        let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
+        match self.sink.append(&rows, false) {
+            Ok(()) => Outcome::Done,
+            Err(FeedError::Full) => {
+                self.retries += 1;
                 Outcome::Retry
             }
             Err(error) => Outcome::Fail(format!("the sink: {error}")),
-        }
-    }
-
-    fn note_rows(&self) {
-        self.in_segments.store(self.sink.rows_in_segments(), Ordering::Relaxed);
-    }
-
-    /// Completes the last segment. While the disk is full, this waits for space.
-    fn close(&mut self) -> Result<SinkTotals, SinkError> {
-        let until = Instant::now() + self.close_time;
-        loop {
-            match self.sink.close() {
-                Err(error) if error.may_retry() && Instant::now() < until => {
-                    self.complain(&error);
-                    std::thread::sleep(CLOSE_PAUSE);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// Reports a problem once, not at every attempt.
-    fn complain(&mut self, error: &SinkError) {
-        self.retries += 1;
-        let text = error.to_string();
-        if self.complaint.as_ref() != Some(&text) {
-            notice::warn(format_args!(
-                "the sink can't take vectors; it keeps those accepted, and tries again: {text}"
-            ));
-            self.complaint = Some(text);
         }
     }
 }

@@ -264,11 +264,51 @@ fn a_disk_that_stays_full_ends_with_the_number() {
     });
 }
 
+/// A disk without room for the end of a segment is said before the service is ready.
+#[test]
+fn a_disk_that_is_full_at_the_start_is_refused() {
+    on_small_disk(8, |disk| {
+        disk.leave(64 << 10);
+        let said = ["bytes are free for", "lane=0", "--data"];
+        refused(serve(&words(disk.path(), "")), 1, &said);
+        disk.leave(0);
+        refused(serve(&words(disk.path(), "")), 1, &["lane=0/.probe", "No space left"]);
+    });
+}
+
+/// What is on the disk when it fills up stays there, though its segment can't be sealed.
+#[test]
+fn a_segment_that_cant_be_sealed_is_counted_and_sealed_by_the_next_start() {
+    on_small_disk(8, |disk| {
+        let mut process = Process::start(serve(&words(disk.path(), "--drain 500ms")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..7 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+        }
+        // Several commit intervals.
+        std::thread::sleep(Duration::from_secs(1));
+        disk.leave(0);
+        let ended = process.stop();
+        let totals = ["vectors_in_segments", "segments", "segment_bytes", "vectors_left_open"];
+        assert_eq!(totals.map(|name| ended.total(name)), [0, 0, 0, 7], "{ended:?}");
+        assert!(ended.code == Some(1) && !ended.stdout.contains("missing"), "{ended:?}");
+        disk.free();
+        let ended = Process::start(serve(&words(disk.path(), ""))).stop();
+        assert!(
+            ended.code == Some(0) && ended.stderr.contains("7 vectors are sealed"),
+            "{ended:?}"
+        );
+        assert_eq!(data::ids(&disk.path().join("data"), 4), (0..7).collect::<Vec<_>>());
+    });
+}
+
 /// Rows are in the sink's memory when the disk fills up: the last segment can't even be created.
 #[test]
 fn a_disk_that_is_full_at_the_end_ends_with_the_number() {
     on_small_disk(8, |disk| {
-        let mut process = Process::start(serve(&words(disk.path(), "--drain 500ms")));
+        let more = "--drain 500ms --commit-interval 10m";
+        let mut process = Process::start(serve(&words(disk.path(), more)));
         let mut client = Client::count(&process.tcp(), 4);
         for id in 0..7 {
             client.send(0, &vector(4, id));
@@ -340,8 +380,12 @@ fn a_disk_with_space_again_in_time_is_a_clean_stop() {
 fn a_file_size_limit_stops_reading_until_it_is_raised() {
     within(Duration::from_secs(90), || {
         let folder = folder();
-        let words = words(folder.path(), "--in-flight 64");
-        let mut process = Process::start(serve_in_shell("ulimit -S -f 100", &words));
+        let words = words(folder.path(), "--in-flight 64 --segment-bytes 100KiB");
+        // A segment that can't become as large as asked for is refused at the start.
+        let said = ["--segment-bytes 100KiB", "limit of file sizes is 50 KiB", "ulimit -f"];
+        refused(serve_in_shell("ulimit -S -f 100", &words), 1, &said);
+        let mut process = Process::start(serve(&words));
+        process.limit(Resource::Fsize, Some(50 << 10));
         let mut client = Client::count(&process.tcp(), 4);
         let (sent, unsent) = send_until_stopped(&mut client);
         assert!(process.is_running(), "{:?}", process.wait());
@@ -365,7 +409,10 @@ fn a_file_size_limit_stops_reading_until_it_is_raised() {
 /// it is installed and may trace.
 #[test]
 fn a_disk_that_fails_ends_the_service() {
-    let strace = |more: &[&str]| {
+    let folder = folder();
+    // Of the calls on this file alone: others at the start are to succeed.
+    let part = folder.path().join("data/.slipring/lane=0/seg-00000000000000000000.arrow.part");
+    let strace = move |more: &[&str]| {
         let mut command = Command::new("strace");
         command
             .args([
@@ -377,7 +424,9 @@ fn a_disk_that_fails_ends_the_service() {
                 "trace=fdatasync",
                 "-e",
                 "inject=fdatasync:error=EIO",
+                "-P",
             ])
+            .arg(&part)
             .args(more);
         command
     };
@@ -385,12 +434,11 @@ fn a_disk_that_fails_ends_the_service() {
         return println!("no strace here, or it may not trace");
     }
     within(Duration::from_secs(60), move || {
-        let folder = folder();
         let mut command = strace(&[BINARY, "serve"]);
         command.args(words(folder.path(), "--segment-bytes 1").split(' '));
         let mut process = Process::start(command);
         let mut client = Client::count(&process.tcp(), 4);
-        // More rows than one batch, so that a segment is completed.
+        // More rows than one buffer.
         let request = client.request(0, &vector(4, 1).repeat(64));
         for _ in 0..300 {
             if client.try_send_bytes(&request).is_err() {
@@ -399,7 +447,7 @@ fn a_disk_that_fails_ends_the_service() {
         }
         let ended = process.wait();
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let said = ["failed: lane 0", "sync", "answered vectors aren't in a segment"];
+        let said = ["failed: lane 0", "sync", "answered vectors aren't on the disk"];
         assert!(said.iter().all(|words| ended.stdout.contains(words)), "{ended:?}");
         assert!(
             !ended.stdout.contains("late: "),

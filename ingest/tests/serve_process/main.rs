@@ -4,6 +4,7 @@
 mod support;
 
 mod figures;
+mod folder;
 mod limits;
 mod log;
 mod stop;

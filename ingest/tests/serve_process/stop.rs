@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use slipring_ingest::client::Target;
 use slipring_ingest::load::{self, LoadOptions, VectorRange};
 use slipring_ingest::wire::frames::Mode;
-use slipring_test_support::within;
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Client};
 use crate::support::process::{Place, Process, serve, serve_in_shell};
@@ -156,7 +156,7 @@ fn an_idle_service_stops_on_either_signal() {
 /// Every signal that ends a process by default and can be caught drains the service: a closed
 /// terminal (SIGHUP), Ctrl-\, a limit of CPU time, a host that loses its power (SIGPWR), the
 /// real-time signals, of which `systemctl kill` sends any. A closed pipe and a limit of file sizes
-/// don't end it.
+/// don't end it, nor does SIGUSR1, which seals.
 #[test]
 fn every_signal_that_ends_a_process_drains() {
     within(Duration::from_secs(120), || {
@@ -164,7 +164,6 @@ fn every_signal_that_ends_a_process_drains() {
             Signal::INT,
             Signal::HUP,
             Signal::QUIT,
-            Signal::USR1,
             Signal::USR2,
             Signal::ALARM,
             Signal::VTALARM,
@@ -182,6 +181,7 @@ fn every_signal_that_ends_a_process_drains() {
             let mut client = Client::count(&process.tcp(), 4);
             process.signal(Signal::PIPE);
             process.signal(Signal::XFSZ);
+            process.signal(Signal::USR1);
             client.send(0, &vector(4, 1));
             assert!(client.answer().is_ok(), "{signal}");
             process.signal_number(signal);
@@ -193,6 +193,30 @@ fn every_signal_that_ends_a_process_drains() {
             );
             assert_eq!(data::ids(&place.data(), 4), [1], "{signal}");
         }
+    });
+}
+
+/// SIGUSR1 seals what is there, as often as it comes, and the service goes on.
+#[test]
+fn a_signal_seals_while_the_service_runs() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--lanes 2 --commit-interval 10m")));
+        let mut client = Client::count(&process.tcp(), 4);
+        for id in 0..3 {
+            client.send(0, &vector(4, id));
+            assert!(client.answer().is_ok());
+            let rows = || slipring_ingest::sink::read_segments(&place.data()).unwrap().rows;
+            // An answer may come before its vectors are in the log.
+            wait_until("it is sealed", || {
+                process.signal(Signal::USR1);
+                process.signal(Signal::USR1);
+                rows() == u64::from(id) + 1
+            });
+        }
+        drop(client);
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("segments")), (Some(0), 3), "{ended:?}");
     });
 }
 
@@ -222,9 +246,9 @@ fn a_signal_that_the_kernel_repeats_does_not_cut_the_drain() {
 fn a_signal_that_is_ignored_stays_ignored() {
     within(Duration::from_secs(60), || {
         let place = Place::new();
-        let shell = "trap '' HUP USR1 PWR INT QUIT";
+        let shell = "trap '' HUP USR2 PWR INT QUIT";
         let mut process = Process::start(serve_in_shell(shell, &place.words("")));
-        for signal in [Signal::HUP, Signal::USR1, Signal::POWER] {
+        for signal in [Signal::HUP, Signal::USR2, Signal::POWER] {
             process.signal(signal);
         }
         let mut client = Client::count(&process.tcp(), 4);

@@ -9,10 +9,12 @@ use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
 use arrow_ipc::reader::FileReader;
 use arrow_schema::{DataType, TimeUnit};
 use proptest::prelude::*;
+use slipring_ingest::log::LogError;
 use slipring_ingest::sink::{
-    Columns, DataDir, DataMode, DataOptions, NullSink, SegmentLog, SegmentOptions, Sink, SinkError,
-    SinkRows, StoredRows, for_each_rows,
+    Columns, DataDir, DataMode, DataOptions, SinkError, StoredRows, for_each_rows,
 };
+
+use crate::lane::{Lane, Sizes};
 
 const DIM: u32 = 3;
 
@@ -20,8 +22,8 @@ fn open(folder: &Path, columns: Columns) -> Result<DataDir, SinkError> {
     DataDir::open_with(folder, DataOptions { dim: DIM, columns, mode: DataMode::default() })
 }
 
-fn log(folder: &Path, columns: Columns, options: SegmentOptions) -> SegmentLog {
-    SegmentLog::open(&open(folder, columns).unwrap(), 0, options).unwrap()
+fn log(folder: &Path, columns: Columns, sizes: Sizes) -> Lane {
+    Lane::open(&open(folder, columns).unwrap(), 0, sizes).unwrap()
 }
 
 /// An id that follows from the row, with all of its bytes in use.
@@ -56,7 +58,7 @@ proptest! {
         appends in prop::collection::vec((0_usize..12, any::<bool>()), 1..20),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), columns, SegmentOptions { segment_bytes, batch_rows });
+        let mut log = log(folder.path(), columns, Sizes { segment_bytes, record_rows: batch_rows });
         let mut model = StoredRows::default();
         for (at, (count, flush)) in appends.into_iter().enumerate() {
             let first = log.next_sequence();
@@ -69,7 +71,7 @@ proptest! {
                 false => Vec::new(),
             };
             let time_us = if columns.time { 1_700_000_000_000_000 + at as i64 } else { 0 };
-            log.append(SinkRows { values: &values, ids: &ids, time_us }).unwrap();
+            log.append_with(&values, &ids, time_us).unwrap();
             if flush {
                 log.flush().unwrap();
             }
@@ -93,8 +95,8 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().unwrap();
         let columns = Columns { id: true, time: true };
-        let mut log = log(folder.path(), columns, SegmentOptions::default());
-        log.append(SinkRows { values: &[1.0; 12], ids: &[9; 32], time_us: 5 }).unwrap();
+        let mut log = log(folder.path(), columns, Sizes::default());
+        log.append_with(&[1.0; 12], &[9; 32], 5).unwrap();
         log.close().unwrap();
         drop(log);
         let path = folder.path().join("lane=0/seg-00000000000000000000.arrow");
@@ -106,7 +108,7 @@ proptest! {
         fs::write(&path, &bytes).unwrap();
         let _ = for_each_rows(folder.path(), |_, _| ());
         let dir = open(folder.path(), columns).unwrap();
-        let _ = SegmentLog::open(&dir, 0, SegmentOptions::default());
+        let _ = Lane::open(&dir, 0, Sizes::default());
     }
 }
 
@@ -114,9 +116,9 @@ proptest! {
 fn the_schema_says_what_each_column_is() {
     let folder = tempfile::tempdir().unwrap();
     let columns = Columns { id: true, time: true };
-    let mut log = log(folder.path(), columns, SegmentOptions::default());
+    let mut log = log(folder.path(), columns, Sizes::default());
     let ids: Vec<u8> = [7_u64, u64::MAX].iter().flat_map(|id| id.to_le_bytes()).collect();
-    log.append(SinkRows { values: &[1.0; 6], ids: &ids, time_us: -1 }).unwrap();
+    log.append_with(&[1.0; 6], &ids, -1).unwrap();
     log.close().unwrap();
     let file = folder.path().join("lane=0/seg-00000000000000000000.arrow");
     let mut reader = FileReader::try_new(fs::File::open(file).unwrap(), None).unwrap();
@@ -139,24 +141,18 @@ fn ids_that_dont_fit_are_refused_and_nothing_is_accepted() {
     let (one, three) = ([0_u8; 8], [0_u8; 24]);
     let values = [1.0; 2 * DIM as usize];
     for (columns, wrong, fix) in [
-        (Columns { id: true, time: false }, [&[][..], &one, &three, &three[..17]], "8 bytes a row"),
-        (Columns::default(), [&one[..], &three, &three[..16], &one[..1]], "--columns id"),
+        (Columns { id: true, time: false }, [&[][..], &one, &three, &three[..17]], "8 of an id"),
+        (Columns::default(), [&one[..], &three, &three[..16], &one[..1]], "no id"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), columns, SegmentOptions::default());
+        let mut log = log(folder.path(), columns, Sizes::default());
         for ids in wrong {
-            let error = log.append(SinkRows { values: &values, ids, time_us: 0 }).unwrap_err();
-            assert!(matches!(error, SinkError::Ids { rows: 2, .. }), "{error}");
+            let error = log.append_with(&values, ids, 0).unwrap_err();
+            assert!(matches!(error, LogError::Rows { .. }), "{error}");
             assert!(error.to_string().contains(fix) && !error.may_retry(), "{error}");
         }
-        assert_eq!((log.next_sequence(), log.rows_accepted()), (0, 0));
+        assert_eq!(log.next_sequence(), 0);
     }
-    // A sink that stores nothing needs no ids, but ids must be whole.
-    let mut sink = NullSink::new(DIM).unwrap();
-    sink.append(SinkRows { values: &values, ids: &three[..16], time_us: 1 }).unwrap();
-    sink.append(SinkRows::plain(&values)).unwrap();
-    assert!(sink.append(SinkRows { values: &values, ids: &one, time_us: 1 }).is_err());
-    assert_eq!(sink.next_sequence(), 4);
 }
 
 #[test]
@@ -170,10 +166,10 @@ fn a_folder_keeps_its_columns() {
         (time, id, "use --columns time or"),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = log(folder.path(), recorded, SegmentOptions::default());
+        let mut log = log(folder.path(), recorded, Sizes::default());
         let ids = [1; 8];
         let ids = if recorded.id { &ids[..] } else { &[] };
-        log.append(SinkRows { values: &[1.0; 3], ids, time_us: 0 }).unwrap();
+        log.append_with(&[1.0; 3], ids, 0).unwrap();
         log.close().unwrap();
         drop(log);
         let error = open(folder.path(), asked).unwrap_err();

@@ -7,10 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use slipring_ingest::log::LogError;
 use slipring_ingest::sink::{
-    Columns, DIM_MAX, DataDir, DataMode, DataOptions, SegmentLog, SegmentOptions, Sink, SinkError,
-    SinkRows, read_segments,
+    Columns, DIM_MAX, DataDir, DataMode, DataOptions, SinkError, read_segments,
 };
+
+use crate::lane::{Lane, Sizes};
 
 /// Set in a child process: the folder that it is to open.
 const CHILD: &str = "SLIPRING_TEST_FOLDER";
@@ -31,13 +33,9 @@ fn a_second_opening_in_the_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
     let error = refusal(folder.path(), 4);
-    assert!(matches!(error, SinkError::Locked { .. }) && !error.may_retry(), "{error}");
+    assert!(matches!(error, SinkError::Locked { .. }), "{error}");
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
-    // A log moves to another thread and may live longer than the handle it was opened from.
-    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
     drop(dir);
-    assert!(matches!(refusal(folder.path(), 4), SinkError::Locked { .. }));
-    drop(log);
     DataDir::open(folder.path(), 4).unwrap();
 }
 
@@ -63,8 +61,8 @@ fn a_killed_process_holds_no_lock() {
     const TEST: &str = "folder::a_killed_process_holds_no_lock";
     if let Some(folder) = std::env::var_os(CHILD) {
         let dir = DataDir::open(Path::new(&folder), 4).unwrap();
-        let mut log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-        log.append(SinkRows::plain(&[1.0; 8])).unwrap();
+        let mut log = Lane::open(&dir, 0, Sizes::default()).unwrap();
+        log.append(&[1.0; 8]).unwrap();
         log.flush().unwrap();
         std::process::abort();
     }
@@ -72,10 +70,11 @@ fn a_killed_process_holds_no_lock() {
     let output = child(&std::env::current_exe().unwrap(), TEST, folder.path()).output().unwrap();
     assert!(!output.status.success());
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    let log = SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
-    assert_eq!((log.next_sequence(), log.torn().len()), (0, 1));
-    assert!(
-        fs::metadata(&log.torn()[0]).unwrap().len() > 64,
+    let log = Lane::open(&dir, 0, Sizes::default()).unwrap();
+    assert!(log.next_sequence() > 2 && log.recovery.files.len() == 1, "{:?}", log.recovery);
+    assert_eq!(
+        read_segments(folder.path()).unwrap().rows,
+        2,
         "the rows that were flushed are kept"
     );
 }
@@ -118,11 +117,10 @@ fn a_refused_opening_does_not_keep_the_right_one_out() {
         for old in [false, true] {
             let folder = tempfile::tempdir().unwrap();
             let dir = DataDir::open(folder.path(), 4).unwrap();
-            SegmentLog::open(&dir, lane, SegmentOptions::default())
-                .unwrap()
-                .append(SinkRows::plain(&[1.0; 4]))
-                .unwrap();
-            drop(dir);
+            let mut log = Lane::open(&dir, lane, Sizes::default()).unwrap();
+            log.append(&[1.0; 4]).unwrap();
+            log.close().unwrap();
+            drop((log, dir));
             let own = folder.path().join(".slipring");
             fs::remove_dir_all(&own).unwrap();
             let new = folder.path().join(format!("lane={lane}"));
@@ -143,7 +141,7 @@ fn a_refused_opening_does_not_keep_the_right_one_out() {
             assert_eq!(after, before);
             assert_eq!(content(&own).into_keys().collect::<Vec<_>>(), [own.join("lock")]);
             let dir = DataDir::open(folder.path(), 4).unwrap();
-            let log = SegmentLog::open(&dir, lane, SegmentOptions::default()).unwrap();
+            let log = Lane::open(&dir, lane, Sizes::default()).unwrap();
             assert_eq!(log.next_sequence(), 1);
         }
     }
@@ -154,8 +152,7 @@ fn a_refused_opening_does_not_keep_the_right_one_out() {
 fn a_refused_log_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dir = DataDir::open(folder.path(), 4).unwrap();
-    let (open, complete) = (folder.path().join(".slipring/lane=0"), folder.path().join("lane=0"));
-    fs::create_dir(&complete).unwrap();
+    let complete = dir.lane_folders(0).unwrap().complete;
     for (name, why) in [
         ("seg-00000000000000000000.arrow", "it is too short"),
         ("seg-00000000000000000001.arrow", "is no file"),
@@ -167,12 +164,12 @@ fn a_refused_log_changes_nothing() {
             true => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
             false => fs::write(&path, "").unwrap(),
         }
-        let error = SegmentLog::open(&dir, 0, SegmentOptions::default()).err().unwrap();
+        let error = Lane::open(&dir, 0, Sizes::default()).err().unwrap();
         assert!(error.to_string().contains(why), "{name}: {error}");
-        assert!(!open.exists(), "{name}");
         fs::remove_file(path).unwrap();
+        assert_eq!(fs::read_dir(&complete).unwrap().count(), 0, "{name}");
     }
-    SegmentLog::open(&dir, 0, SegmentOptions::default()).unwrap();
+    Lane::open(&dir, 0, Sizes::default()).unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The sink: its data folder, the segment log, a full disk, and reading segments back.
+//! The sink: its data folder, the log on it, a full disk, and reading segments back.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,5 +6,6 @@ mod support;
 mod columns;
 mod folder;
 mod full;
+mod lane;
 mod links;
 mod log;

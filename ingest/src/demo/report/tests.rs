@@ -6,7 +6,8 @@ use super::super::options::DIGITS;
 use super::super::{DemoOptions, run};
 use super::*;
 use crate::io::Counter;
-use crate::sink::{DataDir, SegmentLog, SegmentOptions, Sink, SinkRows};
+use crate::log::{LaneLog, LogOptions, LogRows, RealDisk, RowShape, RowTimes};
+use crate::sink::{Columns, DataDir};
 use crate::units::Size;
 
 struct VerifiedRun {
@@ -77,8 +78,14 @@ fn every_kind_of_damage_is_noticed() {
 
     // A row that wasn't sent.
     let folder = DataDir::open(&run.report.data, DIM).unwrap();
-    let mut log = SegmentLog::open(&folder, 0, SegmentOptions::default()).unwrap();
-    log.append(SinkRows::plain(&[0.5; DIM as usize])).unwrap();
+    let options = LogOptions::new(RowShape { dim: DIM, columns: Columns::default() }, 0, 1);
+    let (disk, folders) = (RealDisk::new(folder.mode()), folder.lane_folders(0).unwrap());
+    let (mut log, _) = LaneLog::open(disk, folders, options).unwrap();
+    let mut buffer = log.buffer(1, 0).unwrap();
+    let vectors = [0.5_f32; DIM as usize].map(f32::to_le_bytes);
+    let rows = LogRows { vectors: vectors.as_flattened(), ids: &[], times: RowTimes::One(0) };
+    buffer.append(&rows).unwrap();
+    log.append(&mut buffer).unwrap();
     log.close().unwrap();
     assert_eq!(run.wrong(), ["count", "sum"]);
 }

@@ -4,13 +4,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use super::super::{
-    Columns, DataDir, DataOptions, SegmentLog, SegmentOptions, Sink, SinkRows, for_each_batch,
-};
+use super::super::{Columns, DataDir, DataOptions, for_each_batch};
 use super::*;
+use crate::log::{LaneLog, LogOptions, LogRows, RealDisk, RowShape, RowTimes};
 
 const DIM: u32 = 2;
 const RECORD: Record = Record { dim: DIM, columns: Columns { id: false, time: false } };
+
+fn open_log(data: &DataDir, lane: u32) -> LaneLog<RealDisk> {
+    let shape = RowShape { dim: DIM, columns: Columns::default() };
+    let options = LogOptions { segment_bytes: 8192, ..LogOptions::new(shape, lane, 1) };
+    let folders = data.lane_folders(lane).unwrap();
+    LaneLog::open(RealDisk::new(data.mode()), folders, options).unwrap().0
+}
 
 /// A folder as the earlier version left it: two lanes, one of them with an unfinished segment and
 /// a torn one, and what a crash left of a record that was being written.
@@ -19,11 +25,16 @@ fn old_folder() -> tempfile::TempDir {
     let dir = folder.path();
     let data = DataDir::open(dir, DIM).unwrap();
     for (lane, rows) in [(0, 5), (11, 3)] {
-        let options = SegmentOptions { segment_bytes: 1, batch_rows: 2 };
-        let mut log = SegmentLog::open(&data, lane, options).unwrap();
-        (0..rows).for_each(|row| log.append(SinkRows::plain(&[row as f32, 0.5])).unwrap());
+        let mut log = open_log(&data, lane);
+        for row in 0..rows {
+            let mut buffer = log.buffer(1, 0).unwrap();
+            let vectors: Vec<u8> =
+                [row as f32, 0.5].iter().flat_map(|value| value.to_le_bytes()).collect();
+            let times = RowTimes::One(0);
+            buffer.append(&LogRows { vectors: &vectors, ids: &[], times }).unwrap();
+            log.append(&mut buffer).unwrap();
+        }
         log.close().unwrap();
-        drop(log);
         fs::rename(layout::lane_folder(dir, lane), dir.join(format!("lane-{lane}"))).unwrap();
     }
     drop(data);
@@ -84,15 +95,13 @@ fn a_crash_between_any_two_steps_loses_nothing() {
         assert_eq!(rows(dir), all, "a reader between the steps, after {steps}");
         let data = DataDir::open(dir, DIM).unwrap();
         assert_eq!(data.was_migrated(), stopped.is_err(), "{steps}");
-        let log = SegmentLog::open(&data, 0, SegmentOptions::default()).unwrap();
-        assert_eq!((log.next_sequence(), log.torn().len()), (5, 1));
-        drop((log, data));
+        drop(data);
         assert_eq!(rows(dir), all, "after {steps} steps and a start");
         let id = format!("{}\n", std::process::id());
         let own = [
             ("lane=0/seg-00000000000000000003.2.torn", "torn twice"),
             ("lane=0/seg-00000000000000000003.torn", "torn"),
-            ("lane=0/seg-00000000000000000005.torn", "part"),
+            ("lane=0/seg-00000000000000000005.arrow.part", "part"),
             ("lock", id.as_str()),
             ("record.json", "{\"columns\":[],\"dim\":2,\"format\":2}\n"),
         ];

@@ -1,0 +1,143 @@
+//! Group commit: one committer writes and syncs the logs of all lanes on a file system.
+//!
+//! ```text
+//!   write: buffers that are full, wanted or due     all lanes
+//!   sync:  if anybody waits, or rows are too old    all lanes with unsynced bytes, one after the
+//!          ▼ watermarks, bells                      other: they share a journal
+//!   finish: seal what is full, old or asked for
+//! ```
+//! What comes during a sync is the next round's: while somebody waits there is no timer.
+//!
+//! A round has no thread and no clock of its own, so that a simulation can drive it. Notes and
+//! states are values; what follows from them is the owner's business.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::disk::Disk;
+use super::error::LogError;
+use super::feed::{CommitCalls, FeedShared, LaneFeed};
+use super::lane::LaneLog;
+use super::lane_commit::{CommitTimes, LaneCommit};
+use super::notes::LogNote;
+use super::progress::LogProgress;
+
+/// The memory of a lane's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSizes {
+    /// Buffers of a lane, at least 2: one fills while another is written.
+    pub count: usize,
+    /// Rows of each.
+    pub rows: usize,
+}
+
+/// Commits the logs of all lanes on a file system.
+pub struct Committer<D: Disk> {
+    lanes: Vec<LaneCommit<D>>,
+    feeds: Vec<Arc<FeedShared>>,
+    times: CommitTimes,
+    calls: Arc<CommitCalls>,
+}
+
+impl<D: Disk> Committer<D> {
+    /// A committer without lanes.
+    #[must_use]
+    pub fn new(times: CommitTimes) -> Self {
+        Self { lanes: Vec::new(), feeds: Vec::new(), times, calls: Arc::default() }
+    }
+
+    /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows that
+    /// somebody waits for have become durable, or are lost.
+    ///
+    /// # Errors
+    /// Sizes out of their range.
+    pub fn add_lane(
+        &mut self,
+        log: LaneLog<D>,
+        sizes: BufferSizes,
+        on_durable: Box<dyn Fn() + Send>,
+    ) -> Result<LaneFeed, LogError> {
+        super::buffer::check("buffers", sizes.count, 2, 16)?;
+        let buffers: Result<Vec<_>, LogError> =
+            (0..sizes.count).map(|_| log.buffer(sizes.rows, 0)).collect();
+        let progress = LogProgress::new(log.next_sequence());
+        let (vector_bytes, row_bytes) = log.row_bytes();
+        let calls = Arc::clone(&self.calls);
+        let (feed, shared) = LaneFeed::new(buffers?, vector_bytes, calls, progress.clone());
+        let memory = (sizes.count, row_bytes);
+        let of_feed = Arc::clone(&shared);
+        let lane = LaneCommit::new(log, of_feed, progress, self.times, memory, on_durable);
+        self.lanes.push(lane);
+        self.feeds.push(shared);
+        Ok(feed)
+    }
+
+    /// One round. Returns when the next is due; None if only a call makes it due.
+    pub fn round(&mut self, clock: &dyn Fn() -> Instant) -> Option<Instant> {
+        let now = clock();
+        self.lanes.iter_mut().for_each(|lane| lane.write(now));
+        if self.lanes.iter().any(|lane| lane.is_sync_due(now)) {
+            self.lanes.iter_mut().for_each(|lane| lane.sync(clock));
+        }
+        let now = clock();
+        self.lanes.iter_mut().for_each(|lane| lane.finish_round(now));
+        if self.lanes.iter().any(|lane| lane.has_more(now)) {
+            return Some(now);
+        }
+        self.lanes.iter().filter_map(LaneCommit::next_due).min()
+    }
+
+    /// What has happened since the last call: the number of the lane, in the order of
+    /// [`Committer::add_lane`], and a note.
+    pub fn take_notes(&mut self) -> Vec<(usize, LogNote)> {
+        let lanes = self.lanes.iter_mut().enumerate();
+        lanes.flat_map(|(lane, l)| l.take_notes().map(move |note| (lane, note))).collect()
+    }
+
+    /// Ends all logs without another call of the disk.
+    pub fn fail(&mut self, why: &str) {
+        self.lanes.iter_mut().for_each(|lane| lane.fail(why));
+    }
+
+    /// Whether all logs have ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lanes.iter().all(LaneCommit::is_over)
+    }
+
+    /// What other threads ask of it.
+    #[must_use]
+    pub fn asks(&self) -> CommitAsks {
+        CommitAsks { feeds: self.feeds.clone().into(), calls: Arc::clone(&self.calls) }
+    }
+}
+
+/// What other threads ask of a committer.
+#[derive(Clone, Debug)]
+pub struct CommitAsks {
+    feeds: Arc<[Arc<FeedShared>]>,
+    calls: Arc<CommitCalls>,
+}
+
+impl CommitAsks {
+    /// All live segments are to be sealed.
+    pub fn seal(&self) {
+        self.feeds.iter().for_each(|feed| feed.ask_seal());
+    }
+
+    /// All logs are to be closed by then. Those whose feed has asked already keep their time.
+    pub fn close(&self, until: Instant) {
+        self.feeds.iter().for_each(|feed| feed.ask_close(until));
+    }
+
+    /// All logs have ended without another call of the committer.
+    pub fn abandon(&self, why: &str) {
+        self.feeds.iter().for_each(|feed| feed.end(Err(why.to_owned())));
+    }
+
+    /// Returns once there is something to do, or at that time, and whether somebody has called.
+    /// Only for the committer's thread.
+    pub fn wait(&self, until: Option<Instant>) -> bool {
+        self.calls.wait(until)
+    }
+}

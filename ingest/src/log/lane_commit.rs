@@ -1,0 +1,495 @@
+//! One lane's part of a round: its buffers are written, its segment is synced and sealed, and what
+//! the disk says is turned into a state.
+//!
+//! ```text
+//!   error that may pass     ──▶ state no-space or refusing, tried again after a pause
+//!   failed sync             ──▶ segment read again, lost rows noted, the next record in a new one
+//!   file removed            ──▶ its rows noted as lost, the next record in a new one
+//!   end of the close's time ──▶ what isn't written is noted as lost
+//! ```
+//! Rows are noted as lost before the watermark passes them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::buffer::RecordBuffer;
+use super::disk::Disk;
+use super::error::LogError;
+use super::feed::{FeedNeeds, FeedShared};
+use super::lane::LaneLog;
+use super::notes::LogNote;
+use super::progress::{LogProgress, LogState};
+use super::recover::RecoveredFile;
+use super::segment::SegmentWriter;
+use super::space::SpaceGate;
+
+/// The pause before a refused call is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// When rows are committed and segments sealed, at the latest.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitTimes {
+    /// Rows that nobody waits for are durable this long after they came.
+    pub interval: Duration,
+    /// A segment is sealed this long after its first record.
+    pub segment_age: Duration,
+}
+
+/// A lane's log with its end of the feed.
+pub(super) struct LaneCommit<D: Disk> {
+    log: LaneLog<D>,
+    feed: Arc<FeedShared>,
+    progress: LogProgress,
+    times: CommitTimes,
+    buffers: usize,
+    row_bytes: u64,
+    /// Called when rows that were wanted have become durable, or are lost.
+    on_durable: Box<dyn Fn() + Send>,
+    /// A buffer whose record isn't written whole yet.
+    held: Option<RecordBuffer>,
+    gate: SpaceGate,
+    retry_at: Option<Instant>,
+    /// What was said last about a refusal.
+    complaint: Option<String>,
+    /// Somebody waits for rows that are written and not synced.
+    is_wanted: bool,
+    is_seal_asked: bool,
+    /// No sync before, because the last one was refused.
+    sync_after: Option<Instant>,
+    /// When the first row came that is written and not synced.
+    oldest: Option<Instant>,
+    /// The live segment, and when its first record was written.
+    begun: Option<(u64, Instant)>,
+    is_dead: bool,
+    is_over: bool,
+    notes: Vec<LogNote>,
+}
+
+impl<D: Disk> LaneCommit<D> {
+    pub fn new(
+        log: LaneLog<D>,
+        feed: Arc<FeedShared>,
+        progress: LogProgress,
+        times: CommitTimes,
+        (buffers, row_bytes): (usize, u64),
+        on_durable: Box<dyn Fn() + Send>,
+    ) -> Self {
+        Self {
+            log,
+            feed,
+            progress,
+            times,
+            buffers,
+            row_bytes,
+            on_durable,
+            held: None,
+            gate: SpaceGate::default(),
+            retry_at: None,
+            complaint: None,
+            is_wanted: false,
+            is_seal_asked: false,
+            sync_after: None,
+            oldest: None,
+            begun: None,
+            is_dead: false,
+            is_over: false,
+            notes: Vec::new(),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    pub fn take_notes(&mut self) -> std::vec::Drain<'_, LogNote> {
+        self.notes.drain(..)
+    }
+
+    /// Writes the buffers that are full or due. At most all of them once: then other lanes have
+    /// their turn.
+    pub fn write(&mut self, now: Instant) {
+        if self.is_over || self.is_paused(now) {
+            return;
+        }
+        self.retry_at = None;
+        if !self.revive(now) {
+            return;
+        }
+        self.is_seal_asked |= self.feed.take_seal_ask();
+        let needs = self.feed.needs();
+        let is_due = needs.is_wanted
+            || self.is_seal_asked
+            || needs.close_until.is_some()
+            || needs.oldest.is_some_and(|oldest| oldest + self.times.interval <= now);
+        self.oldest = earlier(self.oldest, needs.oldest);
+        self.is_wanted |= needs.is_wanted;
+        for _ in 0..self.buffers {
+            self.held = self.held.take().or_else(|| self.feed.take_buffer(is_due));
+            if !self.write_held(now) {
+                return;
+            }
+        }
+    }
+
+    /// Writes the held buffer, and whether there was one and that is done.
+    fn write_held(&mut self, now: Instant) -> bool {
+        let is_new = self.held.as_ref().is_some_and(|held| held.record().is_none());
+        if is_new && self.log.is_full() && !self.seal(now) || !self.has_space(now) {
+            return false;
+        }
+        let Some(held) = &mut self.held else { return false };
+        match self.log.append(held) {
+            Ok(()) => {
+                self.held.take().into_iter().for_each(|held| self.recycle(held));
+                self.note_segment(now);
+                self.note_taken();
+                true
+            }
+            Err(error) => {
+                self.note_error(&error, now);
+                false
+            }
+        }
+    }
+
+    fn recycle(&self, mut buffer: RecordBuffer) {
+        buffer.clear();
+        self.feed.give_back(buffer);
+    }
+
+    fn note_segment(&mut self, now: Instant) {
+        let first = self.log.segment().map(|segment| segment.first_sequence());
+        if self.begun.map(|(first, _)| first) != first {
+            self.begun = first.map(|first| (first, now));
+        }
+    }
+
+    /// Whether the disk has room for the held record and the end of its segment.
+    fn has_space(&mut self, now: Instant) -> bool {
+        let Some(buffer) = &self.held else { return false };
+        let record_bytes = match buffer.record() {
+            Some(record) => record.len() as u64,
+            None => buffer.rows() as u64 * self.row_bytes + (16 << 10),
+        };
+        let end_bytes = self.log.segment().map_or(4096, |segment| segment.end_bytes());
+        // A disk that can't say it is asked by writing.
+        let Ok(free_bytes) = self.log.free_bytes() else { return true };
+        let fits = self.gate.allows(free_bytes, record_bytes, end_bytes);
+        if !fits {
+            let why = format!(
+                "its disk has {free_bytes} bytes left, and keeps some for the end of a segment; \
+                 free space on this disk: accepted vectors are kept and written then"
+            );
+            self.refuse(LogState::NoSpace, why, now);
+        }
+        fits
+    }
+
+    /// Whether this lane has something that must be synced now.
+    pub fn is_sync_due(&self, now: Instant) -> bool {
+        self.sync_at().is_some_and(|at| at <= now)
+    }
+
+    /// When something must be synced.
+    fn sync_at(&self) -> Option<Instant> {
+        if self.is_over || self.is_dead || !self.can_sync() {
+            return None;
+        }
+        let oldest = self.oldest?;
+        let at = if self.is_wanted { oldest } else { oldest + self.times.interval };
+        Some(self.sync_after.map_or(at, |after| after.max(at)))
+    }
+
+    /// Whether a sync would make rows durable. A segment that is being sealed is synced by that.
+    fn can_sync(&self) -> bool {
+        self.is_written_unsynced() && !self.log.segment().is_some_and(SegmentWriter::is_ending)
+    }
+
+    fn is_written_unsynced(&self) -> bool {
+        self.log.segment().is_some_and(|segment| segment.written() != segment.durable())
+    }
+
+    /// Makes durable what is written.
+    pub fn sync(&mut self, clock: &dyn Fn() -> Instant) {
+        let started = clock();
+        let is_paused = self.sync_after.is_some_and(|after| started < after);
+        if self.is_over || self.is_dead || is_paused {
+            return;
+        }
+        let Some(round) = self.log.begin_sync() else { return };
+        match self.check_there(started) {
+            Some(true) => {}
+            Some(false) => return,
+            None => return self.sync_after = Some(started + RETRY),
+        }
+        let outcome = self.log.end_sync(round.run());
+        let now = clock();
+        self.progress.note_sync(now.saturating_duration_since(started));
+        match outcome {
+            Ok(()) => self.publish(),
+            Err(error) => self.note_error(&error, now),
+        }
+    }
+
+    /// Publishes the watermark, and wakes who waits for it.
+    fn publish(&mut self) {
+        self.progress.note_durable(self.log.durable_through());
+        if self.is_wanted {
+            (self.on_durable)();
+        }
+        if !self.is_written_unsynced() && self.held.is_none() {
+            self.oldest = None;
+            self.is_wanted = false;
+            self.note_taken();
+        }
+    }
+
+    /// Seals the segment if it is full, old enough, or if somebody has asked. Closes the log if
+    /// that was asked for and all is written.
+    pub fn finish_round(&mut self, now: Instant) {
+        if self.is_over {
+            return;
+        }
+        let needs = self.feed.needs();
+        if let Some(until) = needs.close_until {
+            return self.close(&needs, until, now);
+        }
+        if self.is_paused(now) || self.is_dead {
+            return;
+        }
+        let is_old = self.begun.is_some_and(|(_, begun)| begun + self.times.segment_age <= now);
+        let is_due = self.is_seal_asked || is_old || self.log.is_full();
+        if is_due && self.held.is_none() && self.seal(now) {
+            self.is_seal_asked = false;
+        }
+    }
+
+    /// Seals the live segment, and whether there is none now.
+    fn seal(&mut self, now: Instant) -> bool {
+        if self.log.segment().is_none() {
+            return true;
+        }
+        match self.check_there(now) {
+            Some(true) => {}
+            Some(false) => return true,
+            None => return false,
+        }
+        match self.log.seal() {
+            Ok(sealed) => {
+                sealed.iter().for_each(|sealed| self.progress.note_sealed(sealed));
+                self.begun = None;
+                self.publish();
+                true
+            }
+            Err(error) => {
+                self.note_error(&error, now);
+                false
+            }
+        }
+    }
+
+    fn close(&mut self, needs: &FeedNeeds, until: Instant, now: Instant) {
+        let is_late = now >= until;
+        if is_late {
+            self.give_up();
+        } else if self.is_paused(now) || !needs.is_empty || self.held.is_some() {
+            return;
+        }
+        if !self.revive(now) && !is_late {
+            return;
+        }
+        let is_sealed = self.seal(now) && !self.is_over;
+        let is_whole = self.log.durable_through() >= self.progress.figures().appended_through;
+        let closed = match is_sealed && is_whole {
+            true => self.log.close().map(drop).map_err(|error| error.to_string()),
+            // Rows that weren't placed have sequences too. So the log doesn't count as closed: then
+            // the next start leaves a gap.
+            false => Err(self.why_late()),
+        };
+        match closed {
+            Ok(()) => self.end(Ok(())),
+            Err(why) if is_late => self.end(Err(why)),
+            Err(_) if self.retry_at.is_some() || self.is_over => {}
+            Err(why) => self.refuse(LogState::Refusing, why, now),
+        }
+    }
+
+    fn why_late(&self) -> String {
+        let why = self.complaint.clone();
+        why.unwrap_or_else(|| "the disk was too slow for the time of the stop".to_owned())
+    }
+
+    /// The time of a close is over: what isn't written stays unwritten.
+    fn give_up(&mut self) {
+        self.held = None;
+        while self.feed.take_buffer(true).is_some() {}
+    }
+
+    fn end(&mut self, end: Result<(), String>) {
+        let left = self.log.segment().map_or(0, |segment| {
+            segment.durable().next_sequence.saturating_sub(segment.first_sequence())
+        });
+        self.progress.note_left_open(left);
+        let appended = self.progress.figures().appended_through;
+        self.progress.note_lost(self.progress.durable_through()..appended);
+        self.progress.note_durable(appended);
+        self.is_over = true;
+        if let Err(why) = &end {
+            self.note(LogNote::Failed(why.clone()));
+        }
+        self.feed.end(end);
+        (self.on_durable)();
+    }
+
+    /// Ends the log for good, without another call of the disk.
+    pub fn fail(&mut self, why: &str) {
+        if !self.is_over {
+            self.end(Err(why.to_owned()));
+        }
+    }
+
+    /// When this lane has something to do again, if nobody calls before.
+    pub fn next_due(&self) -> Option<Instant> {
+        if self.is_over {
+            return None;
+        }
+        let needs = self.feed.needs();
+        if let Some(retry) = self.retry_at {
+            return earlier(Some(retry), earlier(self.sync_at(), needs.close_until));
+        }
+        let commit = needs.oldest.map(|oldest| oldest + self.times.interval);
+        let commit = earlier(commit, self.sync_at());
+        let age = self.begun.map(|(_, begun)| begun + self.times.segment_age);
+        earlier(earlier(commit, age), needs.close_until)
+    }
+
+    /// Whether buffers are waiting that this round has left to the next one.
+    pub fn has_more(&self, now: Instant) -> bool {
+        let needs = self.feed.needs();
+        let has_more = needs.is_full || needs.is_wanted || needs.close_until.is_some();
+        !self.is_over && has_more && !self.is_paused(now)
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|retry| now < retry)
+    }
+
+    /// After a failed sync: reads the segment again. Whether the log takes records.
+    fn revive(&mut self, now: Instant) -> bool {
+        if !self.is_dead {
+            return true;
+        }
+        match self.log.replace_dead() {
+            Ok(file) => {
+                self.is_dead = false;
+                self.begun = None;
+                if let Some(file) = file {
+                    self.note_replaced(&file);
+                }
+                true
+            }
+            Err(error) => {
+                self.refuse_for(&error, now);
+                false
+            }
+        }
+    }
+
+    fn note_replaced(&mut self, file: &RecoveredFile) {
+        file.sealed.iter().for_each(|sealed| self.progress.note_sealed(sealed));
+        let (mut from, end) = (self.progress.durable_through(), self.log.next_sequence());
+        let mut lost = 0;
+        for sealed in &file.sealed {
+            lost += self.lose(from..sealed.first_sequence.min(end));
+            from = from.max(sealed.next_sequence);
+        }
+        lost += self.lose(from..end);
+        self.note(LogNote::Replaced { file: file.to_string(), lost });
+        if let Some(held) = self.held.take_if(|held| held.record().is_some()) {
+            self.recycle(held);
+        }
+        self.progress.note_durable(end);
+        self.publish();
+    }
+
+    fn lose(&mut self, rows: Range<u64>) -> u64 {
+        let lost = rows.end.saturating_sub(rows.start);
+        self.progress.note_lost(rows);
+        lost
+    }
+
+    /// Whether the live segment's file is where it should be. If somebody has removed it, the log
+    /// goes on without it. None if the disk doesn't say.
+    fn check_there(&mut self, now: Instant) -> Option<bool> {
+        match self.log.drop_removed() {
+            Ok(None) => Some(true),
+            Ok(Some((path, rows))) => {
+                self.lose(rows.clone());
+                self.note(LogNote::Removed { path, rows: rows.end - rows.start });
+                if let Some(held) = self.held.take_if(|held| held.record().is_some()) {
+                    self.recycle(held);
+                }
+                self.begun = None;
+                self.progress.note_durable(rows.end);
+                self.publish();
+                Some(false)
+            }
+            Err(error) => {
+                self.refuse_for(&error, now);
+                None
+            }
+        }
+    }
+
+    fn note_error(&mut self, error: &LogError, now: Instant) {
+        match error {
+            LogError::SyncFailed { .. } => {
+                self.is_dead = true;
+                self.note(LogNote::DiskFailed(error.to_string()));
+                self.retry_at = None;
+                self.revive(now);
+            }
+            error if error.may_retry() => self.refuse_for(error, now),
+            error => self.fail(&error.to_string()),
+        }
+    }
+
+    fn refuse_for(&mut self, error: &LogError, now: Instant) {
+        let is_full = error.is_no_space();
+        if is_full {
+            self.gate.shut();
+        }
+        let state = if is_full { LogState::NoSpace } else { LogState::Refusing };
+        self.refuse(state, error.to_string(), now);
+    }
+
+    fn refuse(&mut self, state: LogState, why: String, now: Instant) {
+        self.progress.set_state(state);
+        self.retry_at = Some(now + RETRY);
+        // The count of free bytes changes all the time.
+        if self.complaint.is_none() {
+            self.note(LogNote::Refused(why.clone()));
+        }
+        self.complaint = Some(why);
+    }
+
+    fn note_taken(&mut self) {
+        self.retry_at = None;
+        if self.complaint.take().is_some() {
+            self.progress.set_state(LogState::Open);
+            self.note(LogNote::TakesAgain);
+        }
+    }
+
+    fn note(&mut self, note: LogNote) {
+        self.notes.push(note);
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,73 @@
+//! The file that keeps a lane's sequences from being given twice: `next`.
+//!
+//! It says that no sequence below `next` is free, whatever became of the segments that held them,
+//! and whether the log was closed: then none was given beyond. It is replaced as a whole, by a file
+//! that is synced before it gets its name. One whose bytes are damaged says that the end was
+//! unclean.
+
+use std::io;
+
+use serde_json::Value;
+
+use super::disk::{Disk, read_enough, sync_uninterrupted, write_on};
+use super::error::LogError;
+use super::fields::crc32c;
+use super::names::{LogFolders, remove};
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NextFile {
+    pub next_sequence: u64,
+    /// Whether the log was closed, with everything sealed.
+    pub is_clean: bool,
+}
+
+const FORMAT: u64 = 1;
+const BYTES_MAX: usize = 4096;
+
+impl NextFile {
+    /// What a lane's file says, if it is there.
+    pub fn read<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Self>, LogError> {
+        let path = folders.next();
+        let file = match disk.open_to_read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LogError::io("open", &path)(error)),
+        };
+        let mut bytes = [0; BYTES_MAX];
+        let read = read_enough(&file, &mut bytes, 0, BYTES_MAX);
+        let read = read.map_err(LogError::io("read", &path))?;
+        let value = serde_json::from_slice::<Value>(&bytes[..read]).unwrap_or_default();
+        if let Some(found) = value["format"].as_u64().filter(|found| *found > FORMAT) {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            return Err(LogError::NewerVersion { path, found, known: FORMAT as u32 });
+        }
+        let said = value["next"].as_u64().zip(value["clean"].as_bool());
+        let said = said.map(|(next_sequence, is_clean)| Self { next_sequence, is_clean });
+        let damaged = Self { next_sequence: 0, is_clean: false };
+        Ok(Some(said.filter(|said| value["crc"] == said.checksum()).unwrap_or(damaged)))
+    }
+
+    /// Replaces a lane's file. Returns once the new one is on the disk.
+    pub fn write<D: Disk>(&self, disk: &D, folders: &LogFolders) -> Result<(), LogError> {
+        let (path, new) = (folders.next(), folders.next_new());
+        let text = serde_json::json!({
+            "format": FORMAT,
+            "next": self.next_sequence,
+            "clean": self.is_clean,
+            "crc": self.checksum(),
+        });
+        remove(disk, &new)?;
+        let file = disk.create_new(&new).map_err(LogError::io("create", &new))?;
+        let text = format!("{text}\n");
+        write_on(&file, text.as_bytes(), 0, &mut 0).map_err(LogError::io("write", &new))?;
+        sync_uninterrupted(&file).map_err(LogError::io("sync", &new))?;
+        disk.rename_over(&new, &path).map_err(LogError::io("rename", &new))?;
+        disk.sync_folder(&folders.open).map_err(LogError::io("sync the folder", &folders.open))
+    }
+
+    fn checksum(&self) -> String {
+        let text = format!("{FORMAT} {} {}", self.next_sequence, self.is_clean);
+        format!("{:08x}", crc32c(text.as_bytes()))
+    }
+}

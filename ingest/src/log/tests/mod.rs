@@ -1,0 +1,12 @@
+//! The log on a simulated disk, its bytes, and its page.
+
+mod bytes;
+mod commits;
+mod damage;
+mod earlier;
+mod page;
+mod random;
+mod real;
+mod rows;
+mod sim_disk;
+mod simulation;

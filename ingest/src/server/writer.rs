@@ -1,0 +1,278 @@
+//! The log of a service: opens the logs of all lanes of its data folder, and runs the thread that
+//! commits them.
+//!
+//! Before the service is ready, each lane's folders have taken a file, synced and removed it. While
+//! it works, the folder's lock is looked at in each round: nothing is written to a folder that
+//! somebody else may have.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::options::{DiskErrorWord, ServeError};
+use crate::log::{
+    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, LaneFeed, LaneLog, LogError,
+    LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery, RowShape, SPACE_KEPT_BYTES,
+    random_epoch,
+};
+use crate::notice;
+use crate::sink::{DataDir, LockLoss, SinkError};
+use crate::units::THREAD_FIX;
+
+/// How the logs of a service are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WriterOptions {
+    pub lanes: u32,
+    pub segment_bytes: u64,
+    pub buffers: BufferSizes,
+    pub times: CommitTimes,
+    pub on_disk_error: DiskErrorWord,
+}
+
+/// The thread that commits, as the server holds it.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    asks: CommitAsks,
+    progress: Vec<LogProgress>,
+    outcome: Arc<WriterOutcome>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
+
+/// What has become of the writer.
+#[derive(Debug, Default)]
+struct WriterOutcome {
+    has_failed: AtomicBool,
+    failures: Mutex<Vec<String>>,
+}
+
+impl WriterOutcome {
+    fn fail(&self, why: String) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(why);
+        self.has_failed.store(true, Ordering::Release);
+    }
+}
+
+/// How the writer has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WriterEnd {
+    pub failures: Vec<String>,
+    pub is_late: bool,
+}
+
+impl LogWriter {
+    /// Opens all logs of the folder, makes whole what a crash has left, and starts the thread.
+    /// `bells[lane]` is called when rows that somebody waits for are durable; `on_end` when the
+    /// service can't go on.
+    pub(super) fn start(
+        dir: DataDir,
+        options: WriterOptions,
+        bells: Vec<Box<dyn Fn() + Send>>,
+        on_end: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<(Self, Vec<LaneFeed>), ServeError> {
+        let mut committer = Committer::new(options.times);
+        let mut feeds = Vec::new();
+        let logs = open_logs(&dir, options)?;
+        for (lane, (log, on_durable)) in logs.into_iter().zip(bells).enumerate() {
+            let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
+            feeds.push(committer.add_lane(log, options.buffers, on_durable).map_err(refused)?);
+        }
+        let progress = feeds.iter().map(|feed| feed.progress().clone()).collect();
+        let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
+        let (alive, ended) = sync_channel(0);
+        let thread = WriterThread {
+            committer,
+            dir,
+            is_strict: options.on_disk_error == DiskErrorWord::Stop,
+            outcome: Arc::clone(&outcome),
+            guard: WriterGuard { asks: asks.clone(), on_end, _alive: alive },
+        };
+        thread::Builder::new().name("committer".to_owned()).spawn(move || thread.run()).map_err(
+            |error| ServeError::io("the log's thread", &error, THREAD_FIX),
+        )?;
+        Ok((Self { asks, progress, outcome, ended }, feeds))
+    }
+
+    /// How far each lane's log is.
+    pub(super) fn progress(&self) -> &[LogProgress] {
+        &self.progress
+    }
+
+    /// Seals all live segments.
+    pub(super) fn seal(&self) {
+        self.asks.seal();
+    }
+
+    /// Whether the service can't go on.
+    pub(super) fn has_failed(&self) -> bool {
+        self.outcome.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Closes all logs and waits for that until a while after `until`.
+    pub(super) fn stop(self, until: Instant) -> WriterEnd {
+        const GRACE: Duration = Duration::from_secs(1);
+        self.asks.close(until);
+        let left = until.saturating_duration_since(Instant::now()) + GRACE;
+        // Nothing is ever sent.
+        let waited = self.ended.recv_timeout(left);
+        let failures = self.outcome.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_late = waited == Err(std::sync::mpsc::RecvTimeoutError::Timeout);
+        WriterEnd { failures, is_late }
+    }
+}
+
+struct WriterThread {
+    committer: Committer<RealDisk>,
+    dir: DataDir,
+    is_strict: bool,
+    outcome: Arc<WriterOutcome>,
+    /// The last field: dropped when the logs are.
+    guard: WriterGuard,
+}
+
+/// Ends the feeds even if the thread panics, so that nobody waits for it.
+struct WriterGuard {
+    asks: CommitAsks,
+    on_end: Arc<dyn Fn() + Send + Sync>,
+    _alive: SyncSender<()>,
+}
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.asks.abandon("the log's thread panicked");
+            (self.on_end)();
+        }
+    }
+}
+
+impl WriterThread {
+    fn run(mut self) {
+        while !self.committer.is_over() {
+            self.check_lock();
+            let due = self.committer.round(&Instant::now);
+            for (lane, note) in self.committer.take_notes() {
+                self.say(lane, &note);
+            }
+            if !self.committer.is_over() {
+                self.guard.asks.wait(due);
+            }
+        }
+    }
+
+    fn check_lock(&mut self) {
+        match self.dir.check_lock() {
+            Ok(()) => {}
+            Err(loss @ LockLoss::Restored { .. }) => notice::warn(loss),
+            Err(loss) => {
+                let why = loss.to_string();
+                notice::error(&why);
+                self.committer.fail(&why);
+                self.fail(why);
+            }
+        }
+    }
+
+    fn say(&self, lane: usize, note: &LogNote) {
+        let text = format!("lane {lane}: {note}");
+        match note {
+            LogNote::TakesAgain => notice::info(text),
+            LogNote::Failed(_) => {
+                notice::error(text);
+                // The lane's sink says why when it is closed.
+                self.outcome.has_failed.store(true, Ordering::Release);
+                (self.guard.on_end)();
+            }
+            LogNote::DiskFailed(_) if self.is_strict => {
+                notice::error(&text);
+                self.fail(text);
+            }
+            LogNote::Refused(_) => {
+                notice::warn(text);
+                self.make_folders(lane as u32);
+            }
+            _ => notice::warn(text),
+        }
+    }
+
+    /// Makes the folders of a lane again if somebody has removed them: the next try finds them.
+    fn make_folders(&self, lane: u32) {
+        if let Err(error) = self.dir.lane_folders(lane) {
+            notice::warn(format_args!("lane {lane}: {error}"));
+        }
+    }
+
+    fn fail(&self, why: String) {
+        self.outcome.fail(why);
+        (self.guard.on_end)();
+    }
+}
+
+/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed.
+fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<Vec<LaneLog<RealDisk>>, ServeError> {
+    let refused =
+        |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
+    let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
+    let lanes: BTreeSet<u32> = found.into_iter().chain(0..options.lanes).collect();
+    let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
+    let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
+    let mut logs = Vec::new();
+    for lane in lanes {
+        let folders = dir.lane_folders(lane).map_err(refused(lane))?;
+        probe(disk, &folders, lane)?;
+        let segment_bytes = options.segment_bytes;
+        let log_options = LogOptions { segment_bytes, ..LogOptions::new(shape, lane, epoch) };
+        let opened = LaneLog::open(disk, folders, log_options);
+        let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
+        say_recovered(lane, &recovery);
+        if lane < options.lanes {
+            logs.push(log);
+        } else {
+            log.close().map_err(SinkError::from).map_err(refused(lane))?;
+        }
+    }
+    Ok(logs)
+}
+
+fn say_recovered(lane: u32, recovery: &Recovery) {
+    for file in &recovery.files {
+        notice::warn(format_args!("lane {lane}: after a crash: {file}"));
+    }
+    if !recovery.was_clean {
+        notice::warn(format_args!(
+            "lane {lane}: the log wasn't closed when it was last written; its sequences go on at {}",
+            recovery.next_sequence
+        ));
+    }
+}
+
+/// Finds out before the service is ready whether a lane's files can be written.
+fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeError> {
+    let refused = |what: String, error: &io::Error| {
+        ServeError::Refused(format!(
+            "lane {lane}: {what}: {error}; make room there or give this user the right to write, \
+             or name another folder with --data"
+        ))
+    };
+    for folder in [&folders.open, &folders.complete] {
+        let path = folder.join(".probe");
+        let tried = || {
+            let _left_by_a_crash = disk.remove(&path);
+            let file = disk.create_new(&path)?;
+            let written = file.write_at(&[0; 4096], 0).and_then(|_| file.sync_data());
+            disk.remove(&path).and(written)
+        };
+        tried().map_err(|error| refused(format!("can't write {}", path.display()), &error))?;
+    }
+    match disk.free_bytes(&folders.open) {
+        Ok(free) if free < SPACE_KEPT_BYTES + 4096 => {
+            let what = format!("{free} bytes are free for {}", folders.open.display());
+            Err(refused(what, &io::ErrorKind::StorageFull.into()))
+        }
+        _ => Ok(()),
+    }
+}
