@@ -21,6 +21,8 @@ pub struct SinkStage {
     sink: Box<dyn Sink>,
     verdicts: ColumnReader<Verdict>,
     limits: Limits,
+    /// The lower half of the sequence that the next row gets.
+    next_row: u32,
     /// Rows in complete segments, for the lane if it stops waiting for this thread.
     in_segments: Arc<AtomicU64>,
     close_time: Duration,
@@ -51,6 +53,7 @@ impl SinkStage {
         close_time: Duration,
     ) -> Self {
         Self {
+            next_row: sink.next_sequence() as u32,
             sink,
             verdicts,
             limits,
@@ -97,12 +100,13 @@ impl SinkStage {
         if verdict.status != Status::Ok || request.reply == Reply::Hello {
             return Outcome::Done;
         }
-        let next_row = self.sink.next_sequence();
         // The client is told the row that validate counted. It must be the one in the segment.
-        if verdict.first_row != next_row {
+        if verdict.number != self.next_row {
             return Outcome::Fail(format!(
-                "the sink: a request was answered as row {} and would be stored as row {next_row}",
-                verdict.first_row
+                "the sink: a request was answered as row {} modulo 2^32 and would be stored as row \
+                {}",
+                verdict.number,
+                self.sink.next_sequence()
             ));
         }
         let Some(values) = vectors(view, &self.limits) else {
@@ -111,6 +115,7 @@ impl SinkStage {
         let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
         match self.sink.append(SinkRows { values, ids, time_us: request.time_us }) {
             Ok(()) => {
+                self.next_row = self.next_row.wrapping_add(request.vectors);
                 self.note_rows();
                 if self.complaint.take().is_some() {
                     notice::info("the sink takes vectors again");
