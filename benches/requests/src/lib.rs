@@ -157,7 +157,7 @@ fn driver(listener: Listener) -> Driver {
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end = AnswerStage { stage: take("answer"), verdicts, scores, lane: 0 };
+    let end = AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0 };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,

@@ -31,6 +31,8 @@ pub struct AnswerStage {
     pub scores: ColumnReader<f32>,
     /// The lane's number, which answers carry.
     pub lane: u16,
+    /// The sequence that the lane's next accepted vector gets.
+    pub first_row: u64,
 }
 
 /// The answering side of a lane's connections.
@@ -46,6 +48,8 @@ pub(super) struct Answers {
 struct Encoder {
     verdicts: ColumnReader<Verdict>,
     scores: ColumnReader<f32>,
+    /// The sequence that the next accepted vector has: this stage sees every slot, in order.
+    next_row: u64,
     caps: ConnCaps,
     /// The answer to an accepted hello.
     hello: HelloAnswer,
@@ -65,10 +69,10 @@ pub(super) enum SendStep {
 
 impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
-        let AnswerStage { stage, verdicts, scores, lane } = end;
+        let AnswerStage { stage, verdicts, scores, lane, first_row: next_row } = end;
         let (limits, in_flight_max) = (caps.limits, caps.credits(0));
         let hello = HelloAnswer { status: Status::Ok, limits, lane, in_flight_max };
-        let encoder = Encoder { verdicts, scores, caps, hello, send_list: Vec::new() };
+        let encoder = Encoder { verdicts, scores, next_row, caps, hello, send_list: Vec::new() };
         Self { stage: Some(stage), encoder }
     }
 
@@ -155,8 +159,11 @@ impl Encoder {
         // Without memory the answer waits, and with it the slot. The ring fills up, and nothing
         // more is read.
         let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
-        let (verdict, scores) = self.outcome(view);
+        let verdict = self.verdict(view);
         let vectors = count(verdict.status, request, counters);
+        let Ok((first_row, detail)) = self.number(verdict, vectors) else {
+            return self.miscounted(verdict);
+        };
         if request.reply == Reply::Hello {
             self.write_hello(out, verdict.status);
             conn.small_in_flight -= 1;
@@ -164,6 +171,7 @@ impl Encoder {
             self.list(conn);
             return Outcome::Done;
         }
+        let scores = self.scores(view, verdict.status);
         let bytes = answer_bytes(request.mode, scores.len());
         if out.len() + bytes > self.caps.output_bytes {
             // Sending makes room; the caps leave enough for everything owed.
@@ -184,7 +192,7 @@ impl Encoder {
             Mode::Header1 | Mode::Header => {
                 let credits = self.caps.credits(conn.in_flight);
                 let (lane, sequence) = (self.hello.lane, request.sequence);
-                let Verdict { first_row, detail, status } = verdict;
+                let status = verdict.status;
                 let answer =
                     Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
                 write_answer(request.mode, &answer, &mut out[at..]);
@@ -207,25 +215,52 @@ impl Encoder {
 
     /// An answer whose connection is gone.
     #[cold]
-    fn orphan(&self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
-        let (verdict, _) = self.outcome(view);
-        count(verdict.status, view.meta(), counters);
+    fn orphan(&mut self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
+        let verdict = self.verdict(view);
+        let vectors = count(verdict.status, view.meta(), counters);
+        if self.number(verdict, vectors).is_err() {
+            return self.miscounted(verdict);
+        }
         counters.add(Counter::Orphans, 1);
         Outcome::Done
     }
 
+    /// The first row of an accepted request, or what its refusal says besides its status. The rows
+    /// go on behind it. An error: validate has counted other rows.
+    #[inline(always)]
+    fn number(&mut self, verdict: Verdict, vectors: u32) -> Result<(u64, u32), ()> {
+        if vectors == 0 {
+            return Ok((0, verdict.number));
+        }
+        let first_row = self.next_row;
+        self.next_row += u64::from(vectors);
+        if verdict.number == first_row as u32 { Ok((first_row, 0)) } else { Err(()) }
+    }
+
+    #[cold]
+    fn miscounted(&self, verdict: Verdict) -> Outcome {
+        Outcome::Fail(format!(
+            "the answers: validate counted row {} modulo 2^32, and they are at row {}",
+            verdict.number, self.next_row
+        ))
+    }
+
     /// What the stages have decided.
     #[inline(always)]
-    fn outcome<'v>(&'v self, view: &'v View<'_, Request>) -> (Verdict, &'v [f32]) {
-        let verdict = self.verdicts.row(view).map_or_else(|_| Verdict::default(), |row| row[0]);
+    fn verdict(&self, view: &View<'_, Request>) -> Verdict {
+        self.verdicts.row(view).map_or_else(|_| Verdict::default(), |row| row[0])
+    }
+
+    /// The scores that the answer says.
+    #[inline(always)]
+    fn scores<'v>(&'v self, view: &'v View<'_, Request>, status: Status) -> &'v [f32] {
         let request = view.meta();
-        let scores = match self.scores.row(view) {
-            Ok(row) if verdict.status == Status::Ok && request.reply == Reply::Scores => {
+        match self.scores.row(view) {
+            Ok(row) if status == Status::Ok && request.reply == Reply::Scores => {
                 &row[..request.vectors as usize]
             }
             _ => &[],
-        };
-        (verdict, scores)
+        }
     }
 
     /// Puts a connection into the list of those with something to send.

@@ -201,6 +201,7 @@ fn start_lane(
         verdicts,
         scores,
         lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
+        first_row,
     };
     let driver = Driver::new(
         running,

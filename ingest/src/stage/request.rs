@@ -34,13 +34,13 @@ pub struct Request {
     pub time_us: i64,
 }
 
-/// What validate has decided about a request.
+/// What validate has decided about a request. It is small, because a lane has one per slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The sequence in the lane of its first vector; 0 if it is refused.
-    pub first_row: u64,
-    /// With `NotFinite`, the first vector at fault, counted from 0 in the request.
-    pub detail: u32,
+    /// With `Ok`, the lower half of the sequence in the lane of its first vector: what comes after
+    /// counts rows too, and compares. With `NotFinite`, the first vector at fault, counted from 0
+    /// in the request. Else 0.
+    pub number: u32,
     /// The outcome.
     pub status: Status,
 }
@@ -49,7 +49,7 @@ impl Verdict {
     /// A refusal, or the outcome of a frame without vectors.
     #[inline]
     pub(super) const fn of(status: Status) -> Self {
-        Self { first_row: 0, detail: 0, status }
+        Self { number: 0, status }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct SinkStage {
     sink: Box<dyn Sink>,
     verdicts: ColumnReader<Verdict>,
     limits: Limits,
+    /// The lower half of the sequence that the next row gets.
+    next_row: u32,
     close_time: Duration,
     stop_by: Arc<OnceLock<Instant>>,
     retries: u64,
@@ -44,7 +46,8 @@ impl SinkStage {
         close_time: Duration,
         stop_by: Arc<OnceLock<Instant>>,
     ) -> Self {
-        Self { sink, verdicts, limits, close_time, stop_by, retries: 0 }
+        let next_row = sink.next_sequence() as u32;
+        Self { sink, verdicts, limits, next_row, close_time, stop_by, retries: 0 }
     }
 
     /// What the sink has completed, for the lane if it stops waiting for this thread.
@@ -76,12 +79,13 @@ impl SinkStage {
         if verdict.status != Status::Ok || request.reply == Reply::Hello {
             return Outcome::Done;
         }
-        let next_row = self.sink.next_sequence();
         // The client is told the row that validate counted. It must be the one in the segment.
-        if verdict.first_row != next_row {
+        if verdict.number != self.next_row {
             return Outcome::Fail(format!(
-                "the sink: a request was answered as row {} and would be stored as row {next_row}",
-                verdict.first_row
+                "the sink: a request was answered as row {} modulo 2^32 and would be stored as row \
+                {}",
+                verdict.number,
+                self.sink.next_sequence()
             ));
         }
         let Some(values) = vectors(view, &self.limits) else {
@@ -91,7 +95,10 @@ impl SinkStage {
         let vectors = bytemuck::cast_slice(values);
         let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
         match self.sink.append(&rows, false) {
-            Ok(()) => Outcome::Done,
+            Ok(()) => {
+                self.next_row = self.next_row.wrapping_add(request.vectors);
+                Outcome::Done
+            }
             Err(FeedError::Full) => {
                 self.retries += 1;
                 Outcome::Retry

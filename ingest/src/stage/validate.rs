@@ -22,7 +22,7 @@ pub fn validator(
 ) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
     let (rows, dim) = (RowSums::new(), limits.dim as usize);
     let weights = score.weights(dim);
-    let mut next_row = first_row;
+    let mut next_row = first_row as u32;
     move |view| {
         let request = view.meta();
         let verdict = match request.status {
@@ -37,9 +37,9 @@ pub fn validator(
                 });
                 match status {
                     Status::Ok => {
-                        let first_row = next_row;
-                        next_row += u64::from(request.vectors);
-                        Verdict { first_row, detail: 0, status }
+                        let number = next_row;
+                        next_row = next_row.wrapping_add(request.vectors);
+                        Verdict { number, status }
                     }
                     refused => refusal(&view, &limits, refused),
                 }
@@ -90,5 +90,5 @@ fn refusal(view: &View<'_, Request>, limits: &Limits, status: Status) -> Verdict
     let at_fault = vectors(view, limits)
         .and_then(|values| values.iter().position(|value| !value.is_finite()))
         .map_or(0, |component| component / limits.dim as usize);
-    Verdict { detail: at_fault as u32, ..Verdict::of(status) }
+    Verdict { number: at_fault as u32, status }
 }
