@@ -147,9 +147,7 @@ impl LogError {
 /// What a person can do about an error of the system.
 pub(crate) fn fix_of(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space on this disk"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space on this disk",
         io::ErrorKind::FileTooLarge => {
             "; raise the file size limit (ulimit -f) or lower the segment size"
         }

@@ -91,9 +91,10 @@ impl LogWriter {
             outcome: Arc::clone(&outcome),
             guard: WriterGuard { asks: asks.clone(), on_end, _alive: alive },
         };
-        thread::Builder::new().name("committer".to_owned()).spawn(move || thread.run()).map_err(
-            |error| ServeError::io("the log's thread", &error, THREAD_FIX),
-        )?;
+        thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || thread.run())
+            .map_err(|error| ServeError::io("the log's thread", &error, THREAD_FIX))?;
         Ok((Self { asks, progress, outcome, ended }, feeds))
     }
 

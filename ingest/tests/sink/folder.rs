@@ -7,7 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use slipring_ingest::log::LogError;
 use slipring_ingest::sink::{
     Columns, DIM_MAX, DataDir, DataMode, DataOptions, SinkError, read_segments,
 };
