@@ -66,7 +66,7 @@ impl Service {
         let mut service =
             Self { driver, client, mode, requests: Vec::new(), answers: Vec::new(), scores };
         if mode == Mode::Header {
-            encode_hello(&Hello { dim: DIM, ids: false }, &mut service.requests);
+            encode_hello(&Hello::new(DIM), &mut service.requests);
             service.answers.resize(HELLO_ANSWER_BYTES, 0);
             service.batch();
             service.requests.clear();

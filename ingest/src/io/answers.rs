@@ -14,8 +14,8 @@ use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
 use crate::stage::{ConnId, Request, Verdict};
 use crate::wire::frames::{
-    Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer,
-    write_answer, write_count_answer,
+    AckLevel, Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes,
+    hello_answer, write_answer, write_count_answer,
 };
 
 /// The most answers encoded in one round.
@@ -71,7 +71,13 @@ impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
         let AnswerStage { stage, verdicts, scores, lane, first_row: next_row } = end;
         let (limits, in_flight_max) = (caps.limits, caps.credits(0));
-        let hello = HelloAnswer { status: Status::Ok, limits, lane, in_flight_max };
+        let hello = HelloAnswer {
+            status: Status::Ok,
+            limits,
+            lane,
+            in_flight_max,
+            ack: AckLevel::Received,
+        };
         let encoder = Encoder { verdicts, scores, next_row, caps, hello, send_list: Vec::new() };
         Self { stage: Some(stage), encoder }
     }
@@ -193,8 +199,18 @@ impl Encoder {
                 let credits = self.caps.credits(conn.in_flight);
                 let (lane, sequence) = (self.hello.lane, request.sequence);
                 let status = verdict.status;
-                let answer =
-                    Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+                let stored_through = 0;
+                let answer = Answer {
+                    status,
+                    vectors,
+                    sequence,
+                    credits,
+                    lane,
+                    detail,
+                    first_row,
+                    stored_through,
+                    scores,
+                };
                 write_answer(request.mode, &answer, &mut out[at..]);
             }
         }

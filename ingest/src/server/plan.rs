@@ -83,6 +83,7 @@ impl ServePlan {
             dim: options.dim,
             max_vectors: options.max_vectors,
             columns: WireColumns { id: columns.id, time: columns.time },
+            has_log: false,
         };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
