@@ -255,17 +255,21 @@ impl Answers {
             ..Answer::default()
         };
         encode_answer(mode, &answer_fields, &mut answer);
+        self.note_stored(number, mode, &mut answer);
+        self.emit(number, answer);
+    }
+
+    fn note_stored(&self, number: u64, mode: Mode, answer: &mut Vec<u8>) {
         if self.conduct == Conduct::StoredOnce(number) {
             answer[32] = 1;
         }
         if self.conduct == Conduct::Watermarks && mode == Mode::Header {
-            let watermark = Watermark { credits: 1, lane, stored_through: number };
+            let watermark = Watermark { credits: 1, lane: 3, stored_through: number };
             let mut bytes = [0; ANSWER_HEADER_BYTES];
             write_watermark(&watermark, &mut bytes);
             answer[32..40].copy_from_slice(&number.to_le_bytes());
             answer.extend(bytes);
         }
-        self.emit(number, answer);
     }
 
     fn emit(&mut self, number: u64, answer: Vec<u8>) {

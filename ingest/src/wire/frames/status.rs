@@ -7,7 +7,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Status {
-    /// The vectors are published in a lane; on a connection that asked for it, they are on the disk.
+    /// The vectors are published in a lane; on a connection that asked for that, they are on the
+    /// disk.
     #[default]
     Ok = 0,
     /// The request carried no vector.
