@@ -31,6 +31,8 @@ mod names;
 mod next;
 mod notes;
 mod old;
+mod producer_file;
+mod producers;
 mod progress;
 mod reader;
 mod real_disk;
@@ -42,7 +44,7 @@ mod space;
 mod sync;
 
 pub use buffer::{
-    LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
+    LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RequestMark, RowTimes,
 };
 pub use committer::{BufferSizes, CommitAsks, Committer};
 pub use disk::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, ReadFrom};
@@ -55,6 +57,10 @@ pub use lane::{LaneLog, LogOptions, random_epoch};
 pub use lane_commit::CommitTimes;
 pub use names::LogFolders;
 pub use notes::LogNote;
+pub use producers::{
+    KnownRequest, PRODUCER_REQUESTS_MAX, PRODUCERS_MAX, ProducerLimits, ProducerTable,
+    ProducerVerdict,
+};
 pub use progress::{LogFigures, LogProgress, LogState};
 pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};

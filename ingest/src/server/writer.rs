@@ -243,6 +243,12 @@ fn say_recovered(lane: u32, recovery: &Recovery) {
     for file in &recovery.files {
         notice::warn(format_args!("lane {lane}: after a crash: {file}"));
     }
+    if recovery.producers_lost {
+        notice::warn(format_args!(
+            "lane {lane}: the file that says which requests of producers are stored is damaged: a \
+             producer that isn't in the live segment is refused as unknown, unless it begins anew"
+        ));
+    }
     if !recovery.was_clean {
         notice::warn(format_args!(
             "lane {lane}: the log wasn't closed when it was last written; its sequences go on at {}",

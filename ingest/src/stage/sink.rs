@@ -93,7 +93,7 @@ impl SinkStage {
         };
         let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
         let vectors = bytemuck::cast_slice(values);
-        let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
+        let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us), mark: None };
         match self.sink.append(&rows, false) {
             Ok(()) => {
                 self.next_row = self.next_row.wrapping_add(request.vectors);

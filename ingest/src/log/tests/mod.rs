@@ -5,6 +5,8 @@ mod commits;
 mod damage;
 mod earlier;
 mod page;
+mod producer_crashes;
+mod producers;
 mod random;
 mod real;
 mod rows;
