@@ -12,7 +12,7 @@ use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
-use crate::stage::{ConnId, Request, Verdict};
+use crate::stage::{ConnId, RepeatRow, Request, Verdict, repeat_row};
 use crate::wire::frames::{
     AckLevel, Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes,
     hello_answer, write_answer, write_count_answer,
@@ -29,6 +29,8 @@ pub struct AnswerStage {
     pub verdicts: ColumnReader<Verdict>,
     /// Where the scores are: see [`Score`](crate::stage::Score).
     pub scores: ColumnReader<f32>,
+    /// Where the rows of repeated requests are, if the lane knows producers.
+    pub repeats: Option<ColumnReader<RepeatRow>>,
     /// The lane's number, which answers carry.
     pub lane: u16,
     /// The sequence that the lane's next accepted vector gets.
@@ -48,6 +50,7 @@ pub(super) struct Answers {
 struct Encoder {
     verdicts: ColumnReader<Verdict>,
     scores: ColumnReader<f32>,
+    repeats: Option<ColumnReader<RepeatRow>>,
     /// The sequence that the next accepted vector has: this stage sees every slot, in order.
     next_row: u64,
     caps: ConnCaps,
@@ -69,7 +72,7 @@ pub(super) enum SendStep {
 
 impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
-        let AnswerStage { stage, verdicts, scores, lane, first_row: next_row } = end;
+        let AnswerStage { stage, verdicts, scores, repeats, lane, first_row: next_row } = end;
         let (limits, in_flight_max) = (caps.limits, caps.credits(0));
         let hello = HelloAnswer {
             status: Status::Ok,
@@ -78,7 +81,8 @@ impl Answers {
             in_flight_max,
             ack: AckLevel::Received,
         };
-        let encoder = Encoder { verdicts, scores, next_row, caps, hello, send_list: Vec::new() };
+        let send_list = Vec::new();
+        let encoder = Encoder { verdicts, scores, repeats, next_row, caps, hello, send_list };
         Self { stage: Some(stage), encoder }
     }
 
@@ -166,7 +170,7 @@ impl Encoder {
         // more is read.
         let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
         let verdict = self.verdict(view);
-        let vectors = count(verdict.status, request, counters);
+        let vectors = count(verdict, request, counters);
         let Ok((first_row, detail)) = self.number(verdict, vectors) else {
             return self.miscounted(verdict);
         };
@@ -197,7 +201,11 @@ impl Encoder {
             Mode::Count => write_count_answer(scores, &mut out[at..]),
             Mode::Header1 | Mode::Header => {
                 let credits = self.caps.credits(conn.in_flight);
-                let (lane, sequence) = (self.hello.lane, request.sequence);
+                let (sequence, lane) = (request.sequence, self.hello.lane);
+                let (lane, first_row) = match &self.repeats {
+                    Some(repeats) if verdict.is_repeat => repeat_of(repeats, view),
+                    _ => (lane, first_row),
+                };
                 let status = verdict.status;
                 let stored_through = 0;
                 let answer = Answer {
@@ -233,7 +241,7 @@ impl Encoder {
     #[cold]
     fn orphan(&mut self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
         let verdict = self.verdict(view);
-        let vectors = count(verdict.status, view.meta(), counters);
+        let vectors = count(verdict, view.meta(), counters);
         if self.number(verdict, vectors).is_err() {
             return self.miscounted(verdict);
         }
@@ -245,7 +253,7 @@ impl Encoder {
     /// go on behind it. An error: validate has counted other rows.
     #[inline(always)]
     fn number(&mut self, verdict: Verdict, vectors: u32) -> Result<(u64, u32), ()> {
-        if vectors == 0 {
+        if vectors == 0 || verdict.is_repeat {
             return Ok((0, verdict.number));
         }
         let first_row = self.next_row;
@@ -291,9 +299,20 @@ impl Encoder {
 
 /// Counts an answer, and returns the number of vectors that it accepts.
 #[inline]
-fn count(status: Status, request: &Request, counters: &mut Counters) -> u32 {
-    let vectors = if status == Status::Ok { request.vectors } else { 0 };
-    counters.add_answer(status);
-    counters.add(Counter::VectorsAnswered, u64::from(vectors));
+fn count(verdict: Verdict, request: &Request, counters: &mut Counters) -> u32 {
+    let vectors = if verdict.status == Status::Ok { request.vectors } else { 0 };
+    counters.add_answer(verdict.status);
+    if verdict.is_repeat {
+        counters.add(Counter::Repeats, 1);
+    } else {
+        counters.add(Counter::VectorsAnswered, u64::from(vectors));
+    }
     vectors
+}
+
+/// The lane and the first row of a repeated request: those of the request that it repeats.
+#[cold]
+fn repeat_of(repeats: &ColumnReader<RepeatRow>, view: &View<'_, Request>) -> (u16, u64) {
+    let [lane, row] = repeat_row(repeats, view);
+    (u16::try_from(lane).unwrap_or(u16::MAX), row)
 }

@@ -77,6 +77,8 @@ counters! {
     Requests "requests",
     /// Vectors that were answered as stored
     VectorsAnswered "vectors_answered",
+    /// Requests of producers that had been accepted before, and weren't stored again
+    Repeats "repeats",
     /// Answers whose connection was gone
     Orphans "orphans",
     /// Payload bytes that stayed where they were received

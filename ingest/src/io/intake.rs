@@ -70,6 +70,8 @@ pub(super) enum IntakeStep {
     Ended,
     /// The connection is gone.
     Gone,
+    /// It belongs to that lane, with these bytes, which it begins with.
+    Elsewhere(u32, Vec<u8>),
 }
 
 impl Intake {
@@ -337,11 +339,31 @@ impl Intake {
                 }
                 None => IntakeStep::NoCarry(receive),
             },
+            Stop::Elsewhere(lane) => IntakeStep::Elsewhere(lane, receive.bytes.to_vec()),
             Stop::Full | Stop::NoRoom(_) => {
                 self.stall(receive, &mut meters.counters);
                 IntakeStep::Moved
             }
         }
+    }
+
+    /// The first bytes of a connection that another lane has received. False without memory for
+    /// them.
+    #[cold]
+    pub(super) fn begin_with(
+        &mut self,
+        conn: &mut Conn,
+        front: &[u8],
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> bool {
+        let Some(mut carry) = buffers.carry(front.len()) else { return false };
+        let Ok(()) = carry.extend_from_slice(front) else {
+            unreachable!("it was chosen for these bytes")
+        };
+        meters.counters.add(Counter::CopiedBytes, front.len() as u64);
+        (conn.carry, conn.carry_arrival) = (Some(carry), self.note_receive(meters));
+        true
     }
 
     /// Copies what is left of a receive into an empty carry buffer.
@@ -370,6 +392,14 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
+        // Only what another lane has received comes without.
+        if !conn.may_be_owed
+            && !matches!(parser.parse(&mut conn.mode, &carry), Parsed::Incomplete { .. })
+            && !self.may_be_owed(conn, buffers)
+        {
+            conn.carry = Some(carry);
+            return IntakeStep::NoOutput;
+        }
         let (requests, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
         let missing_bytes = match stop {
             // Receives up to the end of the frame and no further, because what follows goes
@@ -381,6 +411,7 @@ impl Intake {
             restore_carry(conn, carry, &stop, buffers);
             return match stop {
                 Stop::Broken => IntakeStep::Ended,
+                Stop::Elsewhere(lane) => elsewhere(lane, conn),
                 _ if requests == 0 => IntakeStep::Idle,
                 _ => IntakeStep::Moved,
             };
@@ -407,7 +438,11 @@ impl Intake {
             conn.look_again();
         }
         restore_carry(conn, carry, &stop, buffers);
-        if let Stop::Broken = stop { IntakeStep::Ended } else { IntakeStep::Moved }
+        match stop {
+            Stop::Broken => IntakeStep::Ended,
+            Stop::Elsewhere(lane) => elsewhere(lane, conn),
+            _ => IntakeStep::Moved,
+        }
     }
 
     /// Pushes the complete frames of a carry buffer, copied into the pool, and drops them from the
@@ -559,6 +594,12 @@ fn restore_carry(conn: &mut Conn, carry: PooledBuf, stop: &Stop, buffers: &mut I
     } else {
         conn.carry = Some(carry);
     }
+}
+
+/// A connection that belongs to another lane, with what its carry buffer holds.
+#[cold]
+fn elsewhere(lane: u32, conn: &Conn) -> IntakeStep {
+    IntakeStep::Elsewhere(lane, conn.carry.as_ref().map_or_else(Vec::new, |carry| carry.to_vec()))
 }
 
 /// A receive that returned no bytes.

@@ -36,7 +36,7 @@ pub use counters::{Counter, Counters, CountersReader, Counts};
 pub use driver::{Driver, DriverOptions};
 pub use duty::{Activity, DutyReader, clock};
 pub use intake::receive_bytes_max;
-pub use lobby::{Lobby, LobbySeat};
+pub use lobby::{Lobby, LobbySeat, home_of};
 pub use overdue::TimeLimits;
 pub use poller::{Bell, Listener};
 pub use watch::{ClassUse, IoFigures, IoReport, IoWatch, PoolUse};

@@ -14,7 +14,7 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
-use super::log_plan::{check_log, log_bytes, writer_options};
+use super::log_plan::{check_log, has_producers, log_bytes, producers_bytes, writer_options};
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
     KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
@@ -84,6 +84,7 @@ impl ServePlan {
             max_vectors: options.max_vectors,
             columns: WireColumns { id: columns.id, time: columns.time },
             has_log: false,
+            has_producers: has_producers(options),
         };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
@@ -338,6 +339,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
         ),
         each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
         each("rows on their way to the disk", log_bytes(options), "--dim"),
+        each("known requests of producers", producers_bytes(options), "--lanes"),
     ])
 }
 

@@ -15,7 +15,7 @@ use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
-use super::writer::LogWriter;
+use super::writer::{LaneLogEnd, LogWriter};
 use crate::io::{IoWatch, Listener, LobbySeat};
 use crate::log::{LaneFeed, LogProgress};
 use crate::notice;
@@ -117,16 +117,19 @@ impl Server {
     fn start_lanes(
         &mut self,
         seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
-        feeds: Vec<LaneFeed>,
+        feeds: Vec<LaneLogEnd>,
         on_end: &OnServerEnd,
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
         for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
-            let sink = self.sink(feeds.next())?;
+            let (feed, known) = feeds.next().map(|end| (end.feed, end.known)).unzip();
+            let progress = feed.as_ref().map(|feed| feed.progress().clone());
+            let sink = self.sink(feed)?;
             let inputs = LaneInputs {
                 listeners,
                 seat,
                 sink,
+                known: known.zip(progress).filter(|_| self.plan.limits.has_producers),
                 stop: Arc::clone(&self.health.drains),
                 stop_by: Arc::clone(&self.stop_by),
                 on_end: Arc::clone(on_end),
@@ -270,7 +273,7 @@ fn start_log(
     plan: &ServePlan,
     seats: &[LobbySeat],
     on_end: &OnServerEnd,
-) -> Result<(Option<LogWriter>, Vec<LaneFeed>), ServeError> {
+) -> Result<(Option<LogWriter>, Vec<LaneLogEnd>), ServeError> {
     let ring = |seat: &LobbySeat| {
         let bell = seat.bell().clone();
         Box::new(move || bell.ring()) as Box<dyn Fn() + Send>

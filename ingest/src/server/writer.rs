@@ -14,10 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::options::{DiskErrorWord, ServeError};
+use crate::io::{clock, home_of};
 use crate::log::{
     BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, LaneFeed, LaneLog, LogError,
-    LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery, RowShape, SPACE_KEPT_BYTES,
-    random_epoch,
+    LogFolders, LogNote, LogOptions, LogProgress, ProducerLimits, ProducerTable, RealDisk,
+    Recovery, RowShape, SPACE_KEPT_BYTES, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -30,6 +31,7 @@ pub(super) struct WriterOptions {
     pub segment_bytes: u64,
     pub buffers: BufferSizes,
     pub times: CommitTimes,
+    pub producers: ProducerLimits,
     pub on_disk_error: DiskErrorWord,
 }
 
@@ -41,6 +43,14 @@ pub(super) struct LogWriter {
     outcome: Arc<WriterOutcome>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+}
+
+/// What a lane gets of its log.
+#[derive(Debug)]
+pub(super) struct LaneLogEnd {
+    pub feed: LaneFeed,
+    /// The requests of its producers that all logs of the folder hold.
+    pub known: ProducerTable,
 }
 
 /// What has become of the writer.
@@ -73,15 +83,17 @@ impl LogWriter {
         options: WriterOptions,
         bells: Vec<Box<dyn Fn() + Send>>,
         on_end: Arc<dyn Fn() + Send + Sync>,
-    ) -> Result<(Self, Vec<LaneFeed>), ServeError> {
+    ) -> Result<(Self, Vec<LaneLogEnd>), ServeError> {
         let mut committer = Committer::new(options.times);
         let mut feeds = Vec::new();
-        let logs = open_logs(&dir, options)?;
-        for (lane, (log, on_durable)) in logs.into_iter().zip(bells).enumerate() {
+        let (logs, known) = open_logs(&dir, options)?;
+        for ((log, known), on_durable) in logs.into_iter().zip(known).zip(bells) {
+            let lane = feeds.len();
             let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
-            feeds.push(committer.add_lane(log, options.buffers, on_durable).map_err(refused)?);
+            let feed = committer.add_lane(log, options.buffers, on_durable).map_err(refused)?;
+            feeds.push(LaneLogEnd { feed, known });
         }
-        let progress = feeds.iter().map(|feed| feed.progress().clone()).collect();
+        let progress = feeds.iter().map(|end| end.feed.progress().clone()).collect();
         let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
         let (alive, ended) = sync_channel(0);
         let thread = WriterThread {
@@ -213,8 +225,12 @@ impl WriterThread {
     }
 }
 
-/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed.
-fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<Vec<LaneLog<RealDisk>>, ServeError> {
+/// The logs of a service's lanes, and for each lane what is known of its producers.
+type OpenLogs = (Vec<LaneLog<RealDisk>>, Vec<ProducerTable>);
+
+/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed: what
+/// they know of producers goes to the lanes that have these now.
+fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenLogs, ServeError> {
     let refused =
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
     let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
@@ -222,6 +238,9 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<Vec<LaneLog<RealDi
     let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
     let mut logs = Vec::new();
+    let mut known: Vec<_> =
+        (0..options.lanes).map(|_| ProducerTable::new(options.producers)).collect();
+    let now = clock().now_ns();
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
         probe(disk, &folders, lane)?;
@@ -230,13 +249,16 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<Vec<LaneLog<RealDi
         let opened = LaneLog::open(disk, folders, log_options);
         let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
         say_recovered(lane, &recovery);
+        for (table, lane) in known.iter_mut().zip(0..) {
+            table.absorb(log.producers(), |producer| home_of(producer, options.lanes) == lane, now);
+        }
         if lane < options.lanes {
             logs.push(log);
         } else {
             log.close().map_err(SinkError::from).map_err(refused(lane))?;
         }
     }
-    Ok(logs)
+    Ok((logs, known))
 }
 
 fn say_recovered(lane: u32, recovery: &Recovery) {

@@ -90,12 +90,14 @@ pub struct Hello {
     pub ids: bool,
     /// What the answers to its requests are to mean.
     pub ack: AckLevel,
+    /// The producer whose requests follow; 0 for none.
+    pub producer: u64,
 }
 
 impl Hello {
     /// A hello that asks for nothing special: vectors without ids, and answers that mean received.
     pub const fn new(dim: u32) -> Hello {
-        Hello { dim, ids: false, ack: AckLevel::Received }
+        Hello { dim, ids: false, ack: AckLevel::Received, producer: 0 }
     }
 }
 
@@ -131,13 +133,18 @@ pub(super) fn hello_refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
         Some(Status::IdsMissing)
     } else if u16_at(bytes, hello_at::TOKEN_BYTES) != 0 {
         Some(Status::NoSuchToken)
-    } else if u64_at(bytes, hello_at::PRODUCER) != 0 {
+    } else if producer_of(bytes) != 0 && !limits.has_producers {
         Some(Status::NoSuchProducer)
     } else if reserved != 0 {
         Some(Status::ReservedNotZero)
     } else {
         None
     }
+}
+
+/// The producer that a hello names; 0 if it names none.
+pub(super) fn producer_of(bytes: &[u8]) -> u64 {
+    u64_at(bytes, hello_at::PRODUCER)
 }
 
 /// Whether the server gives the acknowledgement with this number.
@@ -151,6 +158,7 @@ pub fn decode_hello(bytes: &[u8; REQUEST_HEADER_BYTES]) -> Hello {
         dim: u32_at(bytes, hello_at::DIM),
         ids: bytes[hello_at::COLUMNS] & COLUMN_ID != 0,
         ack: AckLevel::from_wire(bytes[hello_at::ACK_LEVEL]).unwrap_or_default(),
+        producer: producer_of(bytes),
     }
 }
 
@@ -162,6 +170,7 @@ pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
     bytes[hello_at::DIM..hello_at::ELEMENT_TYPE].copy_from_slice(&hello.dim.to_le_bytes());
     bytes[hello_at::ACK_LEVEL] = hello.ack as u8;
     bytes[hello_at::COLUMNS] = u8::from(hello.ids) * COLUMN_ID;
+    bytes[hello_at::PRODUCER..].copy_from_slice(&hello.producer.to_le_bytes());
     out.extend_from_slice(&bytes);
 }
 
@@ -218,6 +227,7 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
             max_vectors: u32_at(bytes, hello_answer_at::MAX_VECTORS),
             columns: WireColumns { id: columns & COLUMN_ID != 0, time: columns & COLUMN_TIME != 0 },
             has_log: false,
+            has_producers: false,
         },
         lane: u16_at(bytes, hello_answer_at::LANE),
         in_flight_max: u16_at(bytes, hello_answer_at::IN_FLIGHT),
