@@ -10,6 +10,7 @@ mod frames;
 mod hello;
 mod order;
 mod peers;
+mod producers;
 mod shapes;
 
 use slipring_ingest::wire::frames::Mode;
