@@ -10,7 +10,7 @@ use super::request::{Request, Verdict};
 use super::validate::vectors;
 use crate::log::{FeedError, LogRows, RowTimes};
 use crate::sink::{Sink, SinkCounts, SinkTotals};
-use crate::wire::frames::{Limits, Reply, Status};
+use crate::wire::frames::{AckLevel, Limits, Reply, Status};
 
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
@@ -94,7 +94,7 @@ impl SinkStage {
         let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
         let vectors = bytemuck::cast_slice(values);
         let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
-        match self.sink.append(&rows, false) {
+        match self.sink.append(&rows, request.ack == AckLevel::Stored) {
             Ok(()) => {
                 self.next_row = self.next_row.wrapping_add(request.vectors);
                 Outcome::Done
