@@ -4,10 +4,8 @@
 
 use std::collections::VecDeque;
 
-use rustix::time::{ClockId, clock_gettime};
 use slipring::class::PooledBuf;
 use slipring::pipeline::{Lane, LaneGrant, Refused};
-use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Arrival, Conn, ConnCaps, ConnPhase, ConnTable, Moved};
@@ -15,6 +13,7 @@ use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
 use super::linger::discard;
 use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
+use super::receipt::{IntakeStep, PoolReceive, elsewhere, no_bytes, wall_clock_us, whole_bytes};
 use super::waiters::Waiters;
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
@@ -49,31 +48,6 @@ pub(super) struct Intake {
     pub(super) waiters: Waiters,
 }
 
-/// Bytes in the pool that arrived in one receive of a connection.
-pub(super) struct PoolReceive {
-    pub(super) id: ConnId,
-    pub(super) bytes: Received,
-    pub(super) arrival: Arrival,
-}
-
-/// What one receive of a connection came to, and what the driver has to do.
-pub(super) enum IntakeStep {
-    /// Nothing moved.
-    Idle,
-    /// No memory is left for its answers.
-    NoOutput,
-    /// Bytes moved: there may be more.
-    Moved,
-    /// What is left of a receive needs a carry buffer, and all are in use.
-    NoCarry(PoolReceive),
-    /// No more requests will come: the client has ended its stream, or framing is lost.
-    Ended,
-    /// The connection is gone.
-    Gone,
-    /// It belongs to that lane, with these bytes, which it begins with.
-    Elsewhere(u32, Vec<u8>),
-}
-
 impl Intake {
     pub(super) fn new(
         limits: &Limits,
@@ -105,6 +79,8 @@ impl Intake {
         meters: &mut IoMeters,
     ) -> IntakeStep {
         match conn.phase {
+            // Its turn comes when there is space.
+            ConnPhase::Open if self.caps.waits_for_space(conn) => IntakeStep::Idle,
             ConnPhase::Open => match conn.carry.take() {
                 Some(carry) => self.receive_into_carry(conn, carry, parser, lane, buffers, meters),
                 None if conn.readable && !self.is_closed => {
@@ -196,6 +172,13 @@ impl Intake {
                 return no_bytes(conn, &moved, &mut meters.counters);
             }
         };
+        // Count mode waits for space with its bytes where they are.
+        if self.caps.is_disk_full {
+            parser.parse(&mut conn.mode, &grant[..bytes]);
+            if self.caps.waits_for_space(conn) {
+                return IntakeStep::Idle;
+            }
+        }
         let whole = whole_bytes(parser, conn.mode, &grant[..bytes], requests_max);
         if whole == 0 {
             if conn.hangup {
@@ -525,6 +508,19 @@ impl Intake {
         counters.add(Counter::Stalls, 1);
     }
 
+    /// Whether the disk is full. When it has space again, everybody who wasn't read is read.
+    pub(super) fn note_disk(&mut self, is_full: bool, table: &mut ConnTable) {
+        if self.caps.is_disk_full && !is_full {
+            table.iter_mut().for_each(|conn| self.queue(conn));
+        }
+        self.caps.is_disk_full = is_full;
+    }
+
+    /// The bounds of a connection.
+    pub(super) fn caps(&self) -> &ConnCaps {
+        &self.caps
+    }
+
     /// The lane has no room in its pool, or has failed.
     fn note_refused(&mut self, refused: Refused, counters: &mut Counters) {
         if refused.is_full() {
@@ -567,50 +563,11 @@ fn queue(read_queue: &mut VecDeque<ConnId>, conn: &mut Conn) {
     }
 }
 
-/// The length of the complete frames at the front of `bytes`, at most `frames_max` of them. All
-/// bytes, if framing is lost among these frames.
-fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max: usize) -> usize {
-    let mut at = 0;
-    for _ in 0..frames_max {
-        match parser.parse(&mut mode, &bytes[at..]) {
-            Parsed::Request(head) => at += head.frame_bytes(),
-            Parsed::Incomplete { .. } => break,
-            Parsed::Broken(_) => return bytes.len(),
-        }
-    }
-    at
-}
-
-/// Microseconds since 1970 in UTC.
-fn wall_clock_us() -> i64 {
-    let now = clock_gettime(ClockId::Realtime);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
-}
-
 /// Gives a carry buffer back to its connection, unless it is empty or useless.
 fn restore_carry(conn: &mut Conn, carry: PooledBuf, stop: &Stop, buffers: &mut IoBuffers) {
     if carry.is_empty() || matches!(stop, Stop::Broken) {
         buffers.give_carry(carry);
     } else {
         conn.carry = Some(carry);
-    }
-}
-
-/// A connection that belongs to another lane, with what its carry buffer holds.
-#[cold]
-fn elsewhere(lane: u32, conn: &Conn) -> IntakeStep {
-    IntakeStep::Elsewhere(lane, conn.carry.as_ref().map_or_else(Vec::new, |carry| carry.to_vec()))
-}
-
-/// A receive that returned no bytes.
-fn no_bytes(conn: &mut Conn, moved: &Moved, counters: &mut Counters) -> IntakeStep {
-    match moved {
-        Moved::Gone => IntakeStep::Gone,
-        Moved::End => {
-            conn.at_end = true;
-            counters.add(Counter::CutOff, u64::from(conn.carry.is_some()));
-            IntakeStep::Ended
-        }
-        Moved::NotNow | Moved::Bytes(_) => IntakeStep::Idle,
     }
 }

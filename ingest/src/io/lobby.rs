@@ -98,8 +98,8 @@ impl Lobby {
     }
 }
 
-/// The lane that serves a producer, of so many: all of its connections meet there, so one lane knows
-/// all of its requests. Consecutive numbers are spread evenly.
+/// The lane that serves a producer, of so many: all of its connections meet there, so that one lane
+/// knows all of its requests. Consecutive numbers are spread evenly.
 #[must_use]
 pub fn home_of(producer: u64, lanes: u32) -> u32 {
     (producer % u64::from(lanes.max(1))) as u32
@@ -185,7 +185,6 @@ impl LobbySeat {
         let own = self.own();
         let mut inbox = lock(&own.inbox);
         own.has_mail.store(false, Ordering::Relaxed);
-        own.bell.hush();
         inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 

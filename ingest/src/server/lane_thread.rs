@@ -10,7 +10,7 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
-use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
+use crate::io::{AnswerStage, Bell, DiskCall, Driver, IoReport, IoWatch, Listener, LobbySeat};
 use crate::log::{LogProgress, ProducerTable};
 use crate::printable::panic_text;
 use crate::sink::{Sink, SinkCounts};
@@ -45,8 +45,10 @@ pub(super) struct LaneInputs {
     pub(super) listeners: Vec<Listener>,
     pub(super) seat: LobbySeat,
     pub(super) sink: Box<dyn Sink>,
-    /// What is known of its producers, and its log, if it knows producers.
-    pub(super) known: Option<(ProducerTable, LogProgress)>,
+    /// The lane's log, and the call that its committer makes.
+    pub(super) log: Option<(LogProgress, DiskCall)>,
+    /// What is known of its producers, if it knows any.
+    pub(super) known: Option<ProducerTable>,
     pub(super) stop: Arc<AtomicBool>,
     /// When a stop has to be over, once there is one.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
@@ -167,12 +169,13 @@ fn start_lane(
     let (verdict_writer, verdicts) = spec.column::<Verdict>("validate", 1).map_err(wrong)?;
     let vectors_max = plan.limits.max_vectors as usize;
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
-    let (producers, repeats) = match inputs.known {
-        Some((table, progress)) => {
+    let (producers, repeats) = match (inputs.known, &inputs.log) {
+        (Some(table), Some((progress, _))) => {
+            let progress = progress.clone();
             let (writer, reader) = spec.column::<RepeatRow>("validate", 1).map_err(wrong)?;
             (Some(LaneProducers::new(lane.number, table, progress, writer)), Some(reader))
         }
-        None => (None, None),
+        _ => (None, None),
     };
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
     // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
@@ -221,6 +224,7 @@ fn start_lane(
         repeats,
         lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
         first_row,
+        log: inputs.log,
     };
     let driver = Driver::new(
         running,
@@ -312,6 +316,7 @@ mod tests {
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
             known: None,
+            log: None,
             stop: Arc::clone(&stop),
             stop_by: Arc::default(),
             on_end: Arc::new(|| ()),

@@ -11,7 +11,7 @@ use super::request::{Request, Verdict};
 use super::validate::vectors;
 use crate::log::{FeedError, LogRows, RequestMark, RowTimes};
 use crate::sink::{Sink, SinkCounts, SinkTotals};
-use crate::wire::frames::{Limits, Reply, Status};
+use crate::wire::frames::{AckLevel, Limits, Reply, Status};
 
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
@@ -103,7 +103,7 @@ impl SinkStage {
         let producer = self.producers.of(request);
         let mark = producer.map(|producer| RequestMark { producer, sequence });
         let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us), mark };
-        match self.sink.append(&rows, false) {
+        match self.sink.append(&rows, request.ack == AckLevel::Stored) {
             Ok(()) => {
                 self.next_row = self.next_row.wrapping_add(request.vectors);
                 Outcome::Done

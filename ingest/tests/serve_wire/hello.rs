@@ -68,7 +68,7 @@ fn each_field_is_refused_by_name() {
         for (at, status) in fields {
             let mut client = silent(&service);
             let mut bytes = hello();
-            bytes[at] ^= 1;
+            bytes[at] ^= 2;
             bytes.extend(client.request(1, &vector(4, 1)));
             client.send_bytes(&bytes);
             let answer = client.hello_answer().expect("an answer");

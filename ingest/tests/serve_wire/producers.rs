@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use slipring_ingest::server::Server;
-use slipring_ingest::wire::frames::{Hello, Mode, Status, encode_hello};
-use slipring_test_support::within;
+use slipring_ingest::wire::frames::{AckLevel, Hello, Mode, Status, encode_hello};
+use slipring_test_support::{wait_until, within};
 
 use crate::support::client::{Address, Answer, Client};
 use crate::support::service::{Service, try_start};
@@ -207,6 +207,40 @@ fn a_restart_remembers() {
                     }
                 }
             }
+        }
+    });
+}
+
+/// A stored answer to a repeat comes once the first request is on the disk; both kinds of
+/// connection are told.
+#[test]
+fn a_repeat_says_what_is_stored() {
+    within(Duration::from_secs(120), || {
+        let folder = folder();
+        for start in 0..2 {
+            let server = try_start(folder.path(), DIM, "--commit-interval 20ms").unwrap();
+            let address = Address::Tcp(server.tcp().unwrap());
+            let mut stored = Client::silent(&address, Mode::Header, DIM);
+            let greeted = stored.greet(&Hello { ack: AckLevel::Stored, ..hello(7) });
+            assert_eq!(greeted.map(|answer| answer.ack), Some(AckLevel::Stored));
+            let mut received = connect(&address, 7);
+            for sequence in [1, 2, 3, 2, 1] {
+                // Both at once: one of them is the first.
+                received.send(sequence, &vector(4, sequence as u32));
+                let answer = ask(&mut stored, sequence);
+                assert!(answer.is_ok(), "start {start}: {sequence}");
+                let through = answer.place.unwrap().stored_through;
+                assert!(through >= sequence, "start {start}: {through} for {sequence}");
+                assert_eq!(place(&received.answer()), place(&answer));
+            }
+            wait_until("the watermark", || {
+                let answers = received.take_answers();
+                assert_eq!(answers, []);
+                received.watermarks.last().is_some_and(|last| last.stored_through == 3)
+            });
+            drop((stored, received));
+            let totals = server.stop();
+            assert_eq!(totals.vectors_in_segments, if start == 0 { 3 } else { 0 }, "{totals}");
         }
     });
 }

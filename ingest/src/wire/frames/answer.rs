@@ -146,6 +146,12 @@ pub fn write_watermark(watermark: &Watermark, out: &mut [u8; ANSWER_HEADER_BYTES
     out[KIND_AT] = KIND_WATERMARK;
 }
 
+/// Changes what an answer of [`Mode::Header`] says about what is stored.
+pub(crate) fn set_stored_through(answer: &mut [u8], stored_through: u64) {
+    answer[answer_at::STORED_THROUGH..answer_at::STORED_THROUGH + 8]
+        .copy_from_slice(&stored_through.to_le_bytes());
+}
+
 /// What is at the front of a server's bytes, behind its answer to the hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerEvent {

@@ -37,11 +37,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::may_be_watermark;
 pub use answer::{
     Answer, AnswerError, AnswerEvent, AnswerHead, AnswerPlace, Watermark, answer_bytes,
     answer_event, decode_answer, encode_answer, write_answer, write_count_answer, write_watermark,
 };
+pub(crate) use answer::{may_be_watermark, set_stored_through};
 pub use hello::{
     AckLevel, HELLO_ANSWER_BYTES, Hello, HelloAnswer, decode_hello, decode_hello_answer,
     encode_hello, hello_answer,
