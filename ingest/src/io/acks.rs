@@ -270,3 +270,6 @@ impl LaneAcks {
         self.held.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests;
