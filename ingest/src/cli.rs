@@ -163,6 +163,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
         &[
             "sink",
             "data",
+            "ack",
             "columns",
             "data_mode",
             "segment_bytes",

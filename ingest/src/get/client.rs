@@ -94,7 +94,7 @@ impl IngestClient {
 
     /// The client, unless the service has closed the connection or sent something unasked since
     /// its last answer.
-    pub(super) fn if_usable(self) -> Option<IngestClient> {
+    pub(super) fn if_usable(mut self) -> Option<IngestClient> {
         self.connection.is_silent().then_some(self)
     }
 
@@ -189,7 +189,7 @@ impl IngestClient {
         ids: bool,
         cancel: &CancellationToken,
     ) -> Result<(), ClientError> {
-        let hello = Hello { dim, ids };
+        let hello = Hello { ids, ..Hello::new(dim) };
         let answer = self.connection.greet(&hello, self.timeout, || cancel.is_cancelled());
         let answer = answer.map_err(|error| match error {
             GreetError::Cancelled => ClientError::Cancelled,

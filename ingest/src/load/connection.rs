@@ -263,6 +263,9 @@ impl LoadConnection {
         tally.last_answer_ns = now_ns;
         while self.connection.unprocessed_bytes() > 0 {
             let Some(request) = self.in_flight.front().copied() else {
+                if !self.connection.take_watermarks()? {
+                    break;
+                }
                 return Err(ConnectionError::Extra { bytes: self.connection.unprocessed_bytes() });
             };
             match self.connection.next_answer(&plan.expected(&request, self.answered))? {

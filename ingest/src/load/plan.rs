@@ -162,7 +162,7 @@ fn server_asks_for_ids(options: &LoadOptions) -> bool {
     let Ok(mut asking) = ClientConnection::open(&options.to, Mode::Header, 0, timeout) else {
         return false;
     };
-    let greeted = asking.greet(&Hello { dim: options.dim, ids: false }, timeout, || false);
+    let greeted = asking.greet(&Hello::new(options.dim), timeout, || false);
     greeted.is_err_and(|error| error.asks_for_ids())
 }
 

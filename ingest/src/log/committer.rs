@@ -46,8 +46,8 @@ impl<D: Disk> Committer<D> {
         Self { lanes: Vec::new(), feeds: Vec::new(), times, calls: Arc::default() }
     }
 
-    /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows that
-    /// somebody waits for have become durable, or are lost.
+    /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows have
+    /// become durable, or are lost.
     ///
     /// # Errors
     /// Sizes out of their range.

@@ -44,7 +44,7 @@ pub(super) struct LaneCommit<D: Disk> {
     times: CommitTimes,
     buffers: usize,
     row_bytes: u64,
-    /// Called when rows that were wanted have become durable, or are lost.
+    /// Called when rows have become durable, or are lost.
     on_durable: Box<dyn Fn() + Send>,
     /// A buffer whose record isn't written whole yet.
     held: Option<RecordBuffer>,
@@ -235,9 +235,7 @@ impl<D: Disk> LaneCommit<D> {
     /// Publishes the watermark, and wakes who waits for it.
     fn publish(&mut self) {
         self.progress.note_durable(self.log.durable_through());
-        if self.is_wanted {
-            (self.on_durable)();
-        }
+        (self.on_durable)();
         if !self.is_written_unsynced() && self.held.is_none() {
             self.oldest = None;
             self.is_wanted = false;

@@ -148,6 +148,12 @@ impl LogProgress {
         self.lost().iter().any(|range| range.contains(&sequence))
     }
 
+    /// All rows that were appended and are lost.
+    #[must_use]
+    pub fn lost_rows(&self) -> Vec<Range<u64>> {
+        self.lost().clone()
+    }
+
     /// What keeps the log from taking rows.
     #[must_use]
     pub fn state(&self) -> LogState {

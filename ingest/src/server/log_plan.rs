@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{ServeError, ServeOptions, SinkWord};
+use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
+use crate::io::HELD_ANSWER_BYTES;
 use crate::log::{BufferSizes, CommitTimes};
 use crate::units::RoundedSize;
 
@@ -51,9 +52,29 @@ pub(super) fn log_bytes(options: &ServeOptions) -> u64 {
     }
 }
 
-/// Refuses options with which no segment could be written.
+/// The memory of what one lane knows about answers that wait for the disk, besides the answers
+/// themselves. There are no more of them than rows in the ring and in the log's buffers: those that
+/// fill, and those of the round before that are being synced. A queue that grows has room for twice
+/// as many.
+pub(super) fn held_bytes(options: &ServeOptions) -> u64 {
+    let buffered = 2 * BUFFERS as u64 * buffers(options).rows as u64;
+    let most = (options.slots as u64).saturating_add(buffered);
+    match options.sink {
+        SinkWord::Log => most.saturating_mul(2 * HELD_ANSWER_BYTES as u64),
+        SinkWord::Null => 0,
+    }
+}
+
+/// Refuses options with which no segment could be written, or nothing stored.
 pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
     let refuse = |text: String| Err(ServeError::Option(text));
+    if options.ack == AckWord::Stored && options.sink == SinkWord::Null {
+        return refuse(
+            "--ack stored with --sink null: nothing is stored then; say --ack received, or name a \
+             folder with --data"
+                .to_owned(),
+        );
+    }
     if options.segment_bytes.0 == 0 {
         return refuse("--segment-bytes is 0: it must be at least 1".to_owned());
     }

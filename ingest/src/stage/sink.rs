@@ -9,7 +9,7 @@ use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 use super::request::{Request, Verdict};
 use crate::log::{FeedError, LogRows, RowTimes};
 use crate::sink::{Sink, SinkCounts, SinkTotals};
-use crate::wire::frames::{Limits, Reply, Status};
+use crate::wire::frames::{AckLevel, Limits, Reply, Status};
 
 /// A sink, and the state of the attempts to append to it.
 pub struct SinkStage {
@@ -93,7 +93,7 @@ impl SinkStage {
             return Outcome::Fail("the sink: a payload ends within its ids".to_owned());
         };
         let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
-        match self.sink.append(&rows, false) {
+        match self.sink.append(&rows, request.ack == AckLevel::Stored) {
             Ok(()) => {
                 self.next_row = self.next_row.wrapping_add(request.vectors);
                 Outcome::Done

@@ -105,6 +105,17 @@ fn totals_are_exact_in_every_shape() {
     }
 }
 
+/// Wherever their bytes end, and also behind the last answer.
+#[test]
+fn watermarks_are_no_answers() {
+    for mode in MODES {
+        let (to, _) = start(Conduct::Watermarks, LIMITS);
+        let report =
+            run(&LoadOptions { mode, connections: 2, in_flight: 5, ..options(to) }).unwrap();
+        assert_complete(&report, 200);
+    }
+}
+
 #[test]
 fn the_same_seed_sends_the_same() {
     let report = |seed| {
@@ -432,8 +443,8 @@ fn the_hello_tells_what_the_server_takes() {
             ConnectionError::Answer(WrongAnswer::Detail { status: Status::Busy, got: 1, .. })
         ));
         assert!(matches!(
-            wrong(Conduct::StoredThrough(6)),
-            ConnectionError::Answer(WrongAnswer::Stored { got: 1 })
+            wrong(Conduct::StoredOnce(6)),
+            ConnectionError::Answer(WrongAnswer::StoredBack { before: 1, got: 0 })
         ));
     }
 }
@@ -448,7 +459,8 @@ fn a_hello_s_answer_must_fit_the_hello() {
         (12, 0, "max vectors 0, but 1 to 65535 was asked for"),
         (15, 1, "max vectors 16777280, but 1 to 65535"),
         (18, 1, "element type 1, this client knows 0"),
-        (19, 1, "ack level 1, this client knows 0"),
+        (19, 1, "ack level 1, but 0 was asked for"),
+        (19, 2, "ack level 2, this client knows 1"),
         (20, 1, "reserved 1, this client knows 0"),
     ] {
         let (to, seen) = start(Conduct::HelloByte(at, byte), LIMITS);
