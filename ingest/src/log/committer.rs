@@ -80,6 +80,9 @@ impl<D: Disk> Committer<D> {
             (0..sizes.count).map(|_| log.buffer(sizes.rows, 0)).collect();
         let progress = LogProgress::new(log.next_sequence());
         let (vector_bytes, row_bytes) = log.row_bytes();
+        if let Ok(free_bytes) = log.free_bytes() {
+            self.folder.note_free(free_bytes);
+        }
         let calls = Arc::clone(&self.calls);
         let (feed, shared) = LaneFeed::new(buffers?, vector_bytes, calls, progress.clone());
         let memory = (sizes.count, row_bytes);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::footer::SealedSegment;
+use crate::units::RoundedSize;
 
 /// What keeps a log from taking rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum LogState {
 }
 
 impl LogState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Open, Self::NoSpace, Self::Refusing, Self::Ended];
+
     /// The state in one word.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -102,6 +106,17 @@ pub struct FolderFigures {
     pub removed_bytes: u64,
     /// Bytes that were free on its disk when something was last written.
     pub free_bytes: u64,
+}
+
+impl fmt::Display for FolderFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (free, removed) = (RoundedSize(self.free_bytes), RoundedSize(self.removed_bytes));
+        write!(f, "{free} free")?;
+        match self.removed_segments {
+            0 => Ok(()),
+            segments => write!(f, "; {segments} old segments removed, {removed}"),
+        }
+    }
 }
 
 impl FolderProgress {

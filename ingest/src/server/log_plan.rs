@@ -6,8 +6,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
-use crate::log::{BufferSizes, CommitTimes};
-use crate::units::RoundedSize;
+use crate::log::{BufferSizes, CommitTimes, RetentionLimits};
+use crate::units::{RoundedSize, Size};
 
 /// Buffers of a lane: one fills while the other is written.
 const BUFFERS: usize = 2;
@@ -15,6 +15,8 @@ const BUFFERS: usize = 2;
 /// ones keep the thread that writes from taking its neighbours' CPU for long.
 const BUFFER_BYTES: usize = 1 << 20;
 const BUFFER_ROWS_MAX: usize = 16_384;
+/// The least time that a sealed segment stays.
+const RETAIN_LEAST: Duration = Duration::from_secs(1);
 /// Bytes of a row besides its vector, while it is in a buffer: sequence, and id and time twice.
 const ROW_BESIDE_BYTES: u64 = 40;
 /// Bytes of a segment besides its records: its footer, and the list that it is made from.
@@ -40,6 +42,10 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         on_disk_error: options.on_disk_error,
+        retention: RetentionLimits {
+            bytes: options.retain_bytes.map(|size| size.0),
+            age: options.retain_for,
+        },
     }
 }
 
@@ -48,6 +54,29 @@ pub(super) fn log_bytes(options: &ServeOptions) -> u64 {
     match options.sink {
         SinkWord::Log => BUFFERS as u64 * record_bytes(options) + SEGMENT_BESIDE_BYTES,
         SinkWord::Null => 0,
+    }
+}
+
+/// Refuses limits that would remove what has just been sealed.
+fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
+    let refuse = |text: String| Err(ServeError::Option(text));
+    let ServeOptions { lanes, segment_bytes, .. } = options;
+    let least = Size(segment_bytes.0.saturating_mul(u64::from(*lanes)));
+    if let Some(most) = options.retain_bytes.filter(|most| *most < least) {
+        let of = match lanes {
+            1 => "a segment has".to_owned(),
+            _ => format!("the segments of {lanes} lanes have"),
+        };
+        return refuse(format!(
+            "--retain-bytes is {most}: {of} up to {least}; give at least that, or lower \
+             --segment-bytes"
+        ));
+    }
+    match options.retain_for {
+        Some(time) if time < RETAIN_LEAST => {
+            refuse(format!("--retain-for is {time:?}: it must be at least {RETAIN_LEAST:?}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -64,6 +93,7 @@ pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
             return refuse(format!("{flag} is {time:?}: it must be at least 1ms"));
         }
     }
+    check_retention(options)?;
     let needed =
         options.segment_bytes.0.saturating_add(record_bytes(options) + SEGMENT_BESIDE_BYTES);
     match getrlimit(Resource::Fsize).current {
