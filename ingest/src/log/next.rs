@@ -65,7 +65,7 @@ impl NextFile {
     }
 
     /// Makes the copy that stays when the last segment goes, which ends before `next_sequence`.
-    pub fn keep<D: Disk>(
+    pub fn write_kept<D: Disk>(
         disk: &D,
         folders: &LogFolders,
         next_sequence: u64,

@@ -4,7 +4,7 @@
 //! - One goes in a round, and its folder is synced before the next one: a crash leaves no hole.
 //! - A live segment and files that are kept as `.bad` are never removed, and don't count.
 //! - For its bytes, the newest sealed segment of a lane that is served stays. For its age, every
-//!   sealed segment goes; then the file `next.kept` says, besides `next`, which sequences are given.
+//!   sealed segment goes; then `next.kept` says, besides `next`, which sequences are given.
 //!
 //! The age of a segment is the time since it was sealed. What was sealed before this start is as
 //! old as the file's time of modification says; from then on the machine's clock may be set.
@@ -125,7 +125,7 @@ impl<D: Disk> SealedFiles<D> {
     fn remove_oldest(&mut self) -> Result<u64, LogError> {
         let Some(oldest) = self.segments.front() else { return Ok(0) };
         if self.segments.len() == 1 {
-            NextFile::keep(&self.disk, &self.folders, oldest.next_sequence)?;
+            NextFile::write_kept(&self.disk, &self.folders, oldest.next_sequence)?;
         }
         remove(&self.disk, &self.folders.sealed(oldest.first_sequence))?;
         let folder = &self.folders.complete;

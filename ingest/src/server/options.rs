@@ -103,8 +103,8 @@ pub struct ServeOptions {
     /// Age at which a segment is sealed, however small; SIGUSR1 seals now
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     pub segment_age: Duration,
-    /// Bytes of all lanes' sealed segments; more, and the oldest are removed, but the newest of each
-    /// lane [default: none is removed]
+    /// Bytes of all lanes' sealed segments, beyond which the oldest are removed, but for the newest
+    /// of each lane [default: none is removed]
     #[arg(long, value_name = "SIZE")]
     pub retain_bytes: Option<Size>,
     /// Time after which a sealed segment is removed [default: never]

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use slipring_ingest::sink::{for_each_batch, for_each_rows};
 
-/// A file system of a few MiB: a tmpfs, or ext4 in a file. It is removed from the file tree as soon as it is mounted, and is reached
-/// through an open folder from then on, so that the kernel frees it when this process ends, in
-/// whatever way.
+/// A file system of a few MiB: a tmpfs, or ext4 in a file. It is removed from the file tree as soon
+/// as it is mounted, and is reached through an open folder from then on, so that the kernel frees
+/// it when this process ends, in whatever way.
 pub struct SmallDisk {
     path: PathBuf,
     _folder: File,

@@ -1,4 +1,4 @@
-//! What retention removes and what it leaves, on a disk that forgets.
+//! What retention removes and what it leaves, on a disk that forgets; the room that lanes share.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
