@@ -26,6 +26,8 @@ pub enum LogNote {
         /// Rows that it had.
         rows: u64,
     },
+    /// An old segment can't be removed; it is tried again.
+    NotRemoved(String),
     /// The log has ended without everything in it.
     Failed(String),
 }
@@ -61,6 +63,9 @@ impl fmt::Display for LogNote {
                  ones begin a new segment",
                 path.display()
             ),
+            Self::NotRemoved(why) => {
+                write!(f, "an old segment can't be removed, and is tried again: {why}")
+            }
             Self::Failed(why) => write!(f, "the log has ended: {why}"),
         }
     }

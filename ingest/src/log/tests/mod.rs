@@ -7,6 +7,7 @@ mod earlier;
 mod page;
 mod random;
 mod real;
+mod retention;
 mod rows;
 mod sim_disk;
 mod simulation;
