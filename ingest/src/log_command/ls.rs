@@ -29,7 +29,7 @@ struct Content {
 type Found = Result<Option<Content>, LogError>;
 
 #[derive(Debug, Default)]
-struct Sums {
+struct LsSums {
     segments: u64,
     live: u64,
     kept: u64,
@@ -41,7 +41,7 @@ struct Sums {
 pub(super) fn run(options: &LsOptions, output: &mut Output) -> Result<u8, LogCommandError> {
     let view = FolderView::look(&options.data)?;
     let disk = RealDisk::new(DataMode::default());
-    let mut sums = Sums::default();
+    let mut sums = LsSums::default();
     for lane in &view.lanes {
         let files = lane.folders.files(&disk)?;
         for found in &files {
@@ -179,7 +179,7 @@ fn text_line(
     format!("lane {lane}  {state:<7} {found} {size:>10}  {modified}  {file}{problem}")
 }
 
-impl Sums {
+impl LsSums {
     fn add(&mut self, file: &LaneFile, bytes: u64, content: Option<Content>) {
         self.bytes += bytes;
         match file.state {

@@ -51,7 +51,7 @@ fn wrong_ranges_and_lanes_are_refused() {
         ("--lane 0 --from 5 --to 4", "--from 5 --to 4: the range ends before it begins; name"),
         ("--lane 1", "--lane 1: the folder has the lanes 0, 3; name one of them"),
         ("", "--lane is missing: the folder has the lanes 0, 3; name one of them"),
-        ("--lane -1", "--lane"),
+        ("--lane x", "--lane"),
         ("--lane 0 --from x", "--from"),
         ("--lane 0 --format xml", "[possible values: arrow, csv]"),
     ] {
