@@ -62,7 +62,7 @@ impl DurableMark {
         Ok(None)
     }
 
-    fn of_text(text: &[u8]) -> Option<Self> {
+    pub(super) fn of_text(text: &[u8]) -> Option<Self> {
         let value = serde_json::from_slice::<Value>(text).ok()?;
         let epoch = u64::from_str_radix(value["epoch"].as_str()?, 16).ok()?;
         let (segment, file_bytes) = (value["segment"].as_u64()?, value["bytes"].as_u64()?);
