@@ -27,6 +27,8 @@ use super::space::SpaceGate;
 
 /// The pause before a refused call is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often readers of a live segment are shown how far it is durable, at most.
+const SHOW_PAUSE: Duration = Duration::from_millis(100);
 
 /// When rows are committed and segments sealed, at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,8 @@ pub(super) struct LaneCommit<D: Disk> {
     sync_after: Option<Instant>,
     /// When the first row came that is written and not synced.
     oldest: Option<Instant>,
+    /// Readers aren't shown anything before.
+    show_after: Option<Instant>,
     /// The live segment, and when its first record was written.
     begun: Option<(u64, Instant)>,
     /// What sealing it takes.
@@ -98,6 +102,7 @@ impl<D: Disk> LaneCommit<D> {
             is_seal_asked: false,
             sync_after: None,
             oldest: None,
+            show_after: None,
             begun: None,
             end_bytes: 0,
             sealed: Vec::new(),
@@ -282,6 +287,7 @@ impl<D: Disk> LaneCommit<D> {
         if self.is_over {
             return;
         }
+        self.show_durable(now);
         let needs = self.feed.needs();
         if let Some(until) = needs.close_until {
             return self.close(&needs, until, now);
@@ -293,6 +299,15 @@ impl<D: Disk> LaneCommit<D> {
         let is_due = self.is_seal_asked || is_old || self.log.is_full();
         if is_due && self.held.is_none() && self.seal(now) {
             self.is_seal_asked = false;
+        }
+    }
+
+    /// Shows readers how far the live segment is durable. After the acknowledgements, and not for
+    /// each sync.
+    fn show_durable(&mut self, now: Instant) {
+        if self.log.has_unshown() && self.show_after.is_none_or(|after| after <= now) {
+            self.log.show_durable();
+            self.show_after = Some(now + SHOW_PAUSE);
         }
     }
 
@@ -392,7 +407,8 @@ impl<D: Disk> LaneCommit<D> {
         let commit = needs.oldest.map(|oldest| oldest + self.times.interval);
         let commit = earlier(commit, self.sync_at());
         let age = self.begun.map(|(_, begun)| begun + self.times.segment_age);
-        earlier(earlier(commit, age), needs.close_until)
+        let show = self.show_after.filter(|_| self.log.has_unshown());
+        earlier(earlier(commit, show), earlier(age, needs.close_until))
     }
 
     /// Whether buffers are waiting that this round has left to the next one.
