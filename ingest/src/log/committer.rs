@@ -5,6 +5,7 @@
 //!   sync:  if anybody waits, or rows are too old    all lanes with unsynced bytes, one after the
 //!          ▼ watermarks, bells                      other: they share a journal
 //!   finish: seal what is full, old or asked for
+//!   merge: a step of a sealed segment with small records
 //! ```
 //! What comes during a sync is the next round's: while somebody waits there is no timer.
 //!
@@ -19,6 +20,7 @@ use super::error::LogError;
 use super::feed::{CommitCalls, FeedShared, LaneFeed};
 use super::lane::LaneLog;
 use super::lane_commit::{CommitTimes, LaneCommit};
+use super::merging::Merging;
 use super::notes::LogNote;
 use super::progress::LogProgress;
 
@@ -37,13 +39,15 @@ pub struct Committer<D: Disk> {
     feeds: Vec<Arc<FeedShared>>,
     times: CommitTimes,
     calls: Arc<CommitCalls>,
+    merging: Merging<D>,
 }
 
 impl<D: Disk> Committer<D> {
     /// A committer without lanes.
     #[must_use]
     pub fn new(times: CommitTimes) -> Self {
-        Self { lanes: Vec::new(), feeds: Vec::new(), times, calls: Arc::default() }
+        let (calls, merging) = (Arc::default(), Merging::new());
+        Self { lanes: Vec::new(), feeds: Vec::new(), times, calls, merging }
     }
 
     /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows that
@@ -81,10 +85,11 @@ impl<D: Disk> Committer<D> {
         }
         let now = clock();
         self.lanes.iter_mut().for_each(|lane| lane.finish_round(now));
+        let merge_due = self.merging.round(&mut self.lanes, clock);
         if self.lanes.iter().any(|lane| lane.has_more(now)) {
             return Some(now);
         }
-        self.lanes.iter().filter_map(LaneCommit::next_due).min()
+        self.lanes.iter().filter_map(LaneCommit::next_due).chain(merge_due).min()
     }
 
     /// What has happened since the last call: the number of the lane, in the order of
@@ -96,6 +101,7 @@ impl<D: Disk> Committer<D> {
 
     /// Ends all logs without another call of the disk.
     pub fn fail(&mut self, why: &str) {
+        self.merging.fail();
         self.lanes.iter_mut().for_each(|lane| lane.fail(why));
     }
 

@@ -17,6 +17,7 @@ use super::buffer::RecordBuffer;
 use super::disk::Disk;
 use super::error::LogError;
 use super::feed::{FeedNeeds, FeedShared};
+use super::footer::SealedSegment;
 use super::lane::LaneLog;
 use super::notes::LogNote;
 use super::progress::{LogProgress, LogState};
@@ -100,6 +101,28 @@ impl<D: Disk> LaneCommit<D> {
 
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    pub fn log(&self) -> &LaneLog<D> {
+        &self.log
+    }
+
+    pub fn take_small(&mut self) -> Option<SealedSegment> {
+        self.log.take_small()
+    }
+
+    /// Whether a close was asked for, or is done.
+    pub fn is_closing(&self) -> bool {
+        self.is_over || self.feed.needs().close_until.is_some()
+    }
+
+    /// Whether its disk takes rows, and will: then segments may be merged.
+    pub fn may_merge(&self) -> bool {
+        !self.is_dead && self.complaint.is_none() && !self.is_closing()
+    }
+
+    pub fn note_merged(&self, small: &SealedSegment, merged: &SealedSegment) {
+        self.progress.note_merged(small, merged);
     }
 
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, LogNote> {
@@ -482,7 +505,7 @@ impl<D: Disk> LaneCommit<D> {
         }
     }
 
-    fn note(&mut self, note: LogNote) {
+    pub fn note(&mut self, note: LogNote) {
         self.notes.push(note);
     }
 }

@@ -374,6 +374,23 @@ impl<D: Disk> SegmentWriter<D> {
     /// # Errors
     /// System errors; a failed sync, after which the segment is dead.
     pub fn seal(&mut self) -> Result<Option<SealedSegment>, LogError> {
+        self.seal_by(|segment| segment.take_free_name().map(|()| true))
+    }
+
+    /// The same for a copy of a sealed segment, whose name it takes over. If that isn't the open
+    /// file `old` any more, somebody has moved it: then the copy is removed.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::seal`].
+    pub(super) fn seal_over(&mut self, old: &D::File) -> Result<Option<SealedSegment>, LogError> {
+        self.seal_by(|segment| segment.take_name_of(old))
+    }
+
+    /// Seals by `take_name`, which says whether the name was taken.
+    fn seal_by(
+        &mut self,
+        take_name: impl Fn(&Self) -> Result<bool, LogError>,
+    ) -> Result<Option<SealedSegment>, LogError> {
         loop {
             self.check_alive()?;
             match &mut self.step {
@@ -395,7 +412,9 @@ impl<D: Disk> SegmentWriter<D> {
                     self.step = SealStep::Synced;
                 }
                 SealStep::Synced => {
-                    self.rename()?;
+                    if !take_name(self)? {
+                        return remove(&self.disk, &self.path).map(|()| None);
+                    }
                     self.step = SealStep::Renamed;
                 }
                 SealStep::Renamed => {
@@ -440,7 +459,16 @@ impl<D: Disk> SegmentWriter<D> {
         }
     }
 
-    fn rename(&self) -> Result<(), LogError> {
+    fn take_name_of(&self, old: &D::File) -> Result<bool, LogError> {
+        let is_there = old.is_at(&self.target).map_err(LogError::io("look at", &self.target))?;
+        if is_there {
+            let renamed = self.disk.rename_over(&self.path, &self.target);
+            renamed.map_err(LogError::io("rename", &self.path))?;
+        }
+        Ok(is_there)
+    }
+
+    fn take_free_name(&self) -> Result<(), LogError> {
         self.disk.rename_new(&self.path, &self.target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => LogError::Exists { path: self.target.clone() },
             _ => LogError::io("rename", &self.path)(error),

@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
-use crate::log::{BufferSizes, CommitTimes};
+use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES};
 use crate::units::RoundedSize;
 
 /// Buffers of a lane: one fills while the other is written.
@@ -40,6 +40,14 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         on_disk_error: options.on_disk_error,
+    }
+}
+
+/// The memory in which the segments of all lanes are merged.
+pub(super) fn merge_bytes(options: &ServeOptions) -> u64 {
+    match options.sink {
+        SinkWord::Log => MERGE_BYTES,
+        SinkWord::Null => 0,
     }
 }
 

@@ -48,6 +48,7 @@ struct State {
     name_changes: Vec<NameChange>,
     /// What earlier files have left on the disk.
     leftovers: Vec<Vec<u8>>,
+    free_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +99,7 @@ impl SimDisk {
             names_on_disk: BTreeMap::new(),
             name_changes: Vec::new(),
             leftovers: Vec::new(),
+            free_bytes: u64::MAX,
         })))
     }
 
@@ -108,6 +110,22 @@ impl SimDisk {
     /// The machine stops at the call after this many.
     pub fn stop_in(&self, calls: Option<u64>) {
         self.state().stop_in = calls;
+    }
+
+    /// What the disk says that it has left.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.state().free_bytes = bytes;
+    }
+
+    /// Gives back the memory of files without a name, which nobody may have open.
+    pub fn forget_unnamed(&self) {
+        let mut state = self.state();
+        let used: BTreeSet<usize> = state.names.values().copied().collect();
+        for (index, inode) in state.inodes.iter_mut().enumerate() {
+            if !used.contains(&index) {
+                *inode = Inode::default();
+            }
+        }
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -396,7 +414,7 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.state().free_bytes)
     }
 }
 
