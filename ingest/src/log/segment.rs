@@ -89,6 +89,8 @@ pub struct SegmentWriter<D: Disk> {
     is_named: bool,
     syncs: Arc<SyncState>,
     step: SealStep,
+    /// Bytes of the end of a file without records.
+    least_end_bytes: u64,
 }
 
 impl<D: Disk> SegmentWriter<D> {
@@ -102,6 +104,7 @@ impl<D: Disk> SegmentWriter<D> {
     ) -> Result<Self, LogError> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
+        let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
         let mut written = 0;
         write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
@@ -125,6 +128,7 @@ impl<D: Disk> SegmentWriter<D> {
             is_named: false,
             syncs: Arc::default(),
             step: SealStep::Records,
+            least_end_bytes,
         })
     }
 
@@ -138,6 +142,7 @@ impl<D: Disk> SegmentWriter<D> {
         records: &[RecordHeader],
     ) -> Self {
         let segment = first_sequence;
+        let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
         let durable = LogPosition { segment, file_bytes: 0, next_sequence: first_sequence };
         let end = records.last().map_or(durable, |last| LogPosition {
             segment,
@@ -160,6 +165,7 @@ impl<D: Disk> SegmentWriter<D> {
             is_named: false,
             syncs: Arc::default(),
             step: SealStep::Records,
+            least_end_bytes,
         }
     }
 
@@ -443,7 +449,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// Bytes that sealing adds to the file: what a full disk must still have room for.
     #[must_use]
     pub fn end_bytes(&self) -> u64 {
-        encode_end(&self.kind.schema, &[]).len() as u64 + 24 * self.records.len() as u64 + 8
+        self.least_end_bytes + 24 * self.records.len() as u64 + 8
     }
 
     fn sealed(&self) -> SealedSegment {

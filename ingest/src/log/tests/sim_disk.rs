@@ -128,6 +128,11 @@ impl SimDisk {
         }
     }
 
+    /// Calls until the machine stops.
+    pub fn calls_left(&self) -> Option<u64> {
+        self.state().stop_in
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.state().is_stopped
     }
