@@ -32,12 +32,12 @@ use super::segment::{SegmentKind, SegmentWriter};
 const STEP_BYTES: u64 = 1 << 20;
 
 /// A segment is merged if its records have fewer rows than this on average, and fewer bytes.
-const SMALL_ROWS: u64 = 1024;
-const SMALL_BYTES: u64 = 256 << 10;
+pub(super) const SMALL_ROWS: u64 = 1024;
+pub(super) const SMALL_BYTES: u64 = 256 << 10;
 
 /// Bytes of vectors, rows and marks that a merged record has at most.
-const MERGED_BYTES: usize = 1 << 20;
-const MERGED_ROWS_MAX: usize = 16_384;
+pub(super) const MERGED_BYTES: usize = 1 << 20;
+pub(super) const MERGED_ROWS_MAX: usize = 16_384;
 const MERGED_MARKS_MAX: usize = 16_384;
 
 /// The largest record that is read: one with more makes no small average.

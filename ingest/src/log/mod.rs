@@ -10,6 +10,8 @@
 //!    [`LaneLog::end_sync`] moves [`LaneLog::durable_through`].
 //! 5. [`LaneLog::seal`] appends a footer and gives the file its final name. From then on any Arrow
 //!    reader opens it; a live one is a stream from byte 8.
+//! 6. If its records are small, the committer copies them into large ones (`merge`), and the copy
+//!    takes over the name.
 //!
 //! Promises are at [`LaneLog`]. Its disk is a value ([`Disk`]): tests run it on one that loses,
 //! tears and refuses, and crash it at every step.
