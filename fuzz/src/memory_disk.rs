@@ -48,10 +48,8 @@ impl Disk for MemoryDisk {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match self.files().contains_key(to) {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => self.rename_over(from, to),
-        }
+        let is_taken = self.files().contains_key(to);
+        if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { self.rename_over(from, to) }
     }
 
     fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {

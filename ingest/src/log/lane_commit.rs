@@ -71,6 +71,8 @@ pub(super) struct LaneCommit<D: Disk> {
     end_bytes: u64,
     /// Segments that were sealed since the last look.
     sealed: Vec<SealedSegment>,
+    /// Segments that were merged since the last look.
+    merged: Vec<SealedSegment>,
     is_dead: bool,
     is_over: bool,
     notes: Vec<LogNote>,
@@ -106,6 +108,7 @@ impl<D: Disk> LaneCommit<D> {
             begun: None,
             end_bytes: 0,
             sealed: Vec::new(),
+            merged: Vec::new(),
             is_dead: false,
             is_over: false,
             notes: Vec::new(),
@@ -123,6 +126,33 @@ impl<D: Disk> LaneCommit<D> {
 
     pub fn take_sealed(&mut self) -> std::vec::Drain<'_, SealedSegment> {
         self.sealed.drain(..)
+    }
+
+    pub fn take_merged(&mut self) -> std::vec::Drain<'_, SealedSegment> {
+        self.merged.drain(..)
+    }
+
+    pub fn log(&self) -> &LaneLog<D> {
+        &self.log
+    }
+
+    pub fn take_small(&mut self) -> Option<SealedSegment> {
+        self.log.take_small()
+    }
+
+    /// Whether a close was asked for, or is done.
+    pub fn is_closing(&self) -> bool {
+        self.is_over || self.feed.needs().close_until.is_some()
+    }
+
+    /// Whether its disk takes rows, and will: then segments may be merged.
+    pub fn may_merge(&self) -> bool {
+        !self.is_dead && self.complaint.is_none() && !self.is_closing()
+    }
+
+    pub fn note_merged(&mut self, small: &SealedSegment, merged: SealedSegment) {
+        self.progress.note_merged(small, &merged);
+        self.merged.push(merged);
     }
 
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, LogNote> {
@@ -529,7 +559,7 @@ impl<D: Disk> LaneCommit<D> {
         }
     }
 
-    fn note(&mut self, note: LogNote) {
+    pub fn note(&mut self, note: LogNote) {
         self.notes.push(note);
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::io::HELD_ANSWER_BYTES;
-use crate::log::{BufferSizes, CommitTimes, RetentionLimits};
+use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES, RetentionLimits};
 use crate::units::{RoundedSize, Size};
 
 /// Buffers of a lane: one fills while the other is written.
@@ -47,6 +47,14 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
             bytes: options.retain_bytes.map(|size| size.0),
             age: options.retain_for,
         },
+    }
+}
+
+/// The memory in which the segments of all lanes are merged.
+pub(super) fn merge_bytes(options: &ServeOptions) -> u64 {
+    match options.sink {
+        SinkWord::Log => MERGE_BYTES,
+        SinkWord::Null => 0,
     }
 }
 
