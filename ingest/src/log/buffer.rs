@@ -174,6 +174,11 @@ impl RecordBuffer {
         self.rows_max - self.rows
     }
 
+    /// Producer marks that it still takes.
+    pub(super) fn marks_room(&self) -> usize {
+        self.marks_max - self.marks.len()
+    }
+
     /// Whether it takes no more rows: it is full, or has its place.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -220,6 +225,12 @@ impl RecordBuffer {
         // No buffer has as many rows as this number may count.
         self.marks.push(ProducerMark { request, row: self.rows as u64, rows: rows as u32 });
         rows
+    }
+
+    /// Marks rows that it holds already, which are counted from its first. There is room for it.
+    pub(super) fn keep_mark(&mut self, mark: ProducerMark) {
+        debug_assert!(self.placed.is_none() && self.marks_room() > 0);
+        self.marks.push(mark);
     }
 
     /// What its producers have got into it, once it has its place.

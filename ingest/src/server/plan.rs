@@ -15,7 +15,7 @@ use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
 use super::log_plan::{
-    check_log, has_producers, held_bytes, log_bytes, producers_bytes, writer_options,
+    check_log, has_producers, held_bytes, log_bytes, merge_bytes, producers_bytes, writer_options,
 };
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
@@ -344,6 +344,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
         each("rows on their way to the disk", log_bytes(options), "--dim"),
         each("known requests of producers", producers_bytes(options), "--lanes"),
         each("answers that wait for the disk", held_bytes(options), "--slots"),
+        MemoryPart { what: "merging segments", bytes: merge_bytes(options), option: "--sink" },
     ])
 }
 

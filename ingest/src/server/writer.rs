@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::options::{DiskErrorWord, ServeError};
 use crate::io::{clock, home_of};
 use crate::log::{
-    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, LaneFeed, LaneLog, LogError,
-    LogFolders, LogNote, LogOptions, LogProgress, ProducerLimits, ProducerTable, RealDisk,
-    Recovery, RowShape, SPACE_KEPT_BYTES, random_epoch,
+    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, FolderProgress, LaneFeed,
+    LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress, ProducerLimits, ProducerTable,
+    RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -33,6 +33,7 @@ pub(super) struct WriterOptions {
     pub times: CommitTimes,
     pub producers: ProducerLimits,
     pub on_disk_error: DiskErrorWord,
+    pub retention: RetentionLimits,
 }
 
 /// The thread that commits, as the server holds it.
@@ -40,6 +41,7 @@ pub(super) struct WriterOptions {
 pub(super) struct LogWriter {
     asks: CommitAsks,
     progress: Vec<LogProgress>,
+    folder: FolderProgress,
     outcome: Arc<WriterOutcome>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
@@ -85,13 +87,15 @@ impl LogWriter {
     ) -> Result<(Self, Vec<LaneLogEnd>), ServeError> {
         let mut committer = Committer::new(options.times);
         let mut feeds = Vec::new();
-        let (logs, known) = open_logs(&dir, options)?;
+        let OpenedLogs { logs, known, sealed } = open_logs(&dir, options)?;
         for ((log, known), on_durable) in logs.into_iter().zip(known).zip(bells) {
             let lane = feeds.len();
             let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
             let feed = committer.add_lane(log, options.buffers, on_durable).map_err(refused)?;
             feeds.push(LaneLogEnd { feed, known });
         }
+        committer.retain(options.retention, sealed);
+        let folder = committer.folder().clone();
         let progress = feeds.iter().map(|end| end.feed.progress().clone()).collect();
         let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
         let (alive, ended) = sync_channel(0);
@@ -106,12 +110,17 @@ impl LogWriter {
             .name("committer".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| ServeError::io("the log's thread", &error, THREAD_FIX))?;
-        Ok((Self { asks, progress, outcome, ended }, feeds))
+        Ok((Self { asks, progress, folder, outcome, ended }, feeds))
     }
 
     /// How far each lane's log is.
     pub(super) fn progress(&self) -> &[LogProgress] {
         &self.progress
+    }
+
+    /// The figures of the data folder.
+    pub(super) fn folder(&self) -> &FolderProgress {
+        &self.folder
     }
 
     /// Seals all live segments.
@@ -224,40 +233,54 @@ impl WriterThread {
     }
 }
 
-/// The logs of a service's lanes, and for each lane what is known of its producers.
-type OpenLogs = (Vec<LaneLog<RealDisk>>, Vec<ProducerTable>);
+/// The logs of a data folder.
+struct OpenedLogs {
+    /// Of the lanes that are served.
+    logs: Vec<LaneLog<RealDisk>>,
+    /// For each of these lanes, what is known of its producers.
+    known: Vec<ProducerTable>,
+    /// The sealed segments of all lanes, if old ones are removed.
+    sealed: Vec<SealedFiles<RealDisk>>,
+}
 
 /// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed: what
 /// they know of producers goes to the lanes that have these now.
-fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenLogs, ServeError> {
+fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeError> {
     let refused =
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
     let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
     let lanes: BTreeSet<u32> = found.into_iter().chain(0..options.lanes).collect();
     let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
-    let mut logs = Vec::new();
+    let now = (Instant::now(), SystemTime::now());
+    let (mut logs, mut sealed) = (Vec::new(), Vec::new());
     let mut known: Vec<_> =
         (0..options.lanes).map(|_| ProducerTable::new(options.producers)).collect();
-    let now = clock().now_ns();
+    let heard = clock().now_ns();
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
         probe(disk, &folders, lane)?;
         let segment_bytes = options.segment_bytes;
         let log_options = LogOptions { segment_bytes, ..LogOptions::new(shape, lane, epoch) };
-        let opened = LaneLog::open(disk, folders, log_options);
+        let opened = LaneLog::open(disk, folders.clone(), log_options);
         let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
         say_recovered(lane, &recovery);
-        for (table, lane) in known.iter_mut().zip(0..) {
-            table.absorb(log.producers(), |producer| home_of(producer, options.lanes) == lane, now);
+        for (table, home) in known.iter_mut().zip(0..) {
+            let is_here = |producer| home_of(producer, options.lanes) == home;
+            table.absorb(log.producers(), is_here, heard);
         }
-        if lane < options.lanes {
+        let is_served = lane < options.lanes;
+        if options.retention.is_set() {
+            let found = SealedFiles::found(disk, folders, (lane, is_served), &recovery, now);
+            sealed.push(found.map_err(SinkError::from).map_err(refused(lane))?);
+        }
+        if is_served {
             logs.push(log);
         } else {
             log.close().map_err(SinkError::from).map_err(refused(lane))?;
         }
     }
-    Ok((logs, known))
+    Ok(OpenedLogs { logs, known, sealed })
 }
 
 fn say_recovered(lane: u32, recovery: &Recovery) {

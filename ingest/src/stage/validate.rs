@@ -30,7 +30,8 @@ pub fn validator(
         let request = view.meta();
         let producer = producers.as_ref().and_then(|lane| lane.conns.of(request));
         let verdict = match request.status {
-            Status::Ok if request.reply != Reply::Hello => {
+            // A hello is one without vectors.
+            Status::Ok => {
                 let out = match results.row(&view) {
                     Ok(row) => row,
                     Err(error) => return Outcome::Fail(format!("validate's results: {error}")),
@@ -41,7 +42,7 @@ pub fn validator(
                 });
                 match status {
                     Status::Ok => match (&mut producers, producer) {
-                        (Some(lane), Some(producer)) => {
+                        (Some(lane), Some(producer)) if request.reply != Reply::Hello => {
                             match lane.decide(producer, next_row, &view) {
                                 Ok(verdict) => verdict,
                                 Err(error) => return Outcome::Fail(error),

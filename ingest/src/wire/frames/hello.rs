@@ -90,12 +90,13 @@ pub struct Hello {
     pub ids: bool,
     /// What the answers to its requests are to mean.
     pub ack: AckLevel,
-    /// The producer whose requests follow; 0 for none.
+    /// The producer that the client is, which makes its sequences known to the server; 0: none.
     pub producer: u64,
 }
 
 impl Hello {
-    /// A hello that asks for nothing special: vectors without ids, and answers that mean received.
+    /// A hello that asks for nothing special: vectors without ids, answers that mean received, and
+    /// no producer.
     pub const fn new(dim: u32) -> Hello {
         Hello { dim, ids: false, ack: AckLevel::Received, producer: 0 }
     }
