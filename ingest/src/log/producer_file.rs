@@ -19,7 +19,10 @@ use super::disk::{Disk, DiskFile, read_enough};
 use super::error::LogError;
 use super::fields::crc32c;
 use super::names::{LogFolders, replace};
-use super::producers::{KnownRequest, ProducerLimits, ProducerTable};
+use super::producers::{
+    FILE_HEAD_BYTES, KnownRequest, PRODUCER_REQUESTS_MAX, PRODUCERS_MAX, ProducerLimits,
+    ProducerTable, REQUEST_BYTES,
+};
 
 /// What a log knows of producers, and whether its file says the same.
 #[derive(Debug)]
@@ -83,7 +86,6 @@ pub(super) const MAGIC: [u8; 8] = *b"slipprod";
 const FORMAT: u32 = 1;
 /// Where the checksum ends, which covers all behind it.
 const CRC_END: usize = 16;
-const REQUEST_BYTES: usize = 24;
 
 /// What a lane's file says: None if it is damaged, an empty table if there is none.
 fn read<D: Disk>(
@@ -120,8 +122,8 @@ fn read<D: Disk>(
 
 /// More than any of our files has.
 fn bytes_max(limits: ProducerLimits) -> usize {
-    let producer = 24 + limits.requests.max(super::PRODUCER_REQUESTS_MAX) * REQUEST_BYTES;
-    24 + 16 * limits.producers.max(super::PRODUCERS_MAX) * producer
+    let producer = FILE_HEAD_BYTES + limits.requests.max(PRODUCER_REQUESTS_MAX) * REQUEST_BYTES;
+    FILE_HEAD_BYTES + 16 * limits.producers.max(PRODUCERS_MAX) * producer
 }
 
 pub(super) fn encode(table: &ProducerTable) -> Vec<u8> {

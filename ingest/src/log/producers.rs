@@ -20,6 +20,9 @@ use std::ops::Range;
 pub const PRODUCERS_MAX: usize = 1024;
 /// The most requests of a producer that a lane remembers.
 pub const PRODUCER_REQUESTS_MAX: usize = 512;
+/// Bytes in the file: at its beginning and for each producer, and for each request.
+pub(super) const FILE_HEAD_BYTES: usize = 24;
+pub(super) const REQUEST_BYTES: usize = 24;
 /// The sequence that a new producer begins with.
 const FIRST: u64 = 1;
 
@@ -121,6 +124,13 @@ impl ProducerTable {
         let window = (limits.requests + 1) * size_of::<KnownRequest>()
             + 2 * (size_of::<ProducerWindow>() + size_of::<u64>());
         limits.producers as u64 * window as u64
+    }
+
+    /// Bytes of the file that says the same.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        let requests: usize = self.producers.values().map(|window| window.known.len()).sum();
+        (FILE_HEAD_BYTES + self.producers.len() * FILE_HEAD_BYTES + requests * REQUEST_BYTES) as u64
     }
 
     /// Producers that it remembers.

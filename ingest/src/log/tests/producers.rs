@@ -119,6 +119,7 @@ fn a_file_that_is_damaged_anywhere_is_no_table() {
         table.decide(producer, request(sequence, sequence), 0, |_| false);
     }
     let bytes = encode(&table);
+    assert_eq!(table.file_bytes(), bytes.len() as u64);
     let read = decode(&bytes, LIMITS).unwrap();
     let content = |table: &ProducerTable| {
         let windows = table.windows();
