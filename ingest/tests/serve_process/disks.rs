@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use slipring_test_support::{wait_until, within};
 
 use crate::support::admin::samples;
@@ -143,6 +143,34 @@ fn refused_writes_are_tried_again_and_nothing_is_lost() {
     });
 }
 
+/// A write that the system makes in part, because of a limit of file sizes here, goes on at the
+/// byte where it stopped.
+#[test]
+fn a_short_write_goes_on_where_it_stopped() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--commit-interval 1ms --metrics 0")));
+        let mut client = Client::count(&process.tcp(), 4);
+        send(&process, &mut client, 0..2);
+        // The third record would begin behind the head and two others.
+        let length = 3 * 4096 + 1000;
+        process.limit(Resource::Fsize, Some(length));
+        client.send(0, &vector(4, 2));
+        assert!(client.answer().is_ok());
+        wait_until("it is refused", || state(&process, "refusing"));
+        let part = ".slipring/lane=0/seg-00000000000000000000.arrow.part";
+        assert_eq!(fs::metadata(place.data().join(part)).unwrap().len(), length);
+        process.limit(Resource::Fsize, None);
+        wait_until("it goes on", || durable(&process) == 3.0);
+        send(&process, &mut client, 3..5);
+        drop(client);
+        let ended = process.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains("raise the file size limit"), "{ended:?}");
+        assert_eq!(data::ids(&place.data(), 4), [0, 1, 2, 3, 4]);
+    });
+}
+
 /// A sync fails, and the bytes are there when they are read again: nothing is lost, later vectors
 /// are in a new segment, and nothing more is written to the old one.
 #[test]
@@ -268,7 +296,7 @@ fn flipped_bits_cost_their_record_alone() {
 /// Writes this format into a segment's footer, where it has four digits.
 fn set_format(path: &Path, format: u8) {
     let mut bytes = fs::read(path).unwrap();
-    let is_format = |found: &[u8]| found.starts_with(b"\x04\0\0\0000");
+    let is_format = |found: &[u8]| found.starts_with(b"\x04\x00\x00\x00000");
     let at = bytes.windows(8).rposition(is_format).expect("a format");
     bytes[at + 7] = b'0' + format;
     fs::write(path, bytes).unwrap();
