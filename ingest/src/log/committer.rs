@@ -5,6 +5,7 @@
 //!   sync:  if anybody waits, or rows are too old    all lanes with unsynced bytes, one after the
 //!          ▼ watermarks, bells                      other: they share a journal
 //!   finish: seal what is full, old or asked for; remove a segment that has to go
+//!   merge: a step of a sealed segment with small records
 //! ```
 //! What comes during a sync is the next round's: while somebody waits there is no timer.
 //!
@@ -19,6 +20,7 @@ use super::error::LogError;
 use super::feed::{CommitCalls, FeedShared, LaneFeed};
 use super::lane::LaneLog;
 use super::lane_commit::{CommitTimes, LaneCommit};
+use super::merging::Merging;
 use super::notes::LogNote;
 use super::progress::{FolderProgress, LogProgress};
 use super::retention::{RetentionLimits, SealedFiles, SegmentKeeper};
@@ -40,6 +42,7 @@ pub struct Committer<D: Disk> {
     folder: FolderProgress,
     times: CommitTimes,
     calls: Arc<CommitCalls>,
+    merging: Merging<D>,
 }
 
 impl<D: Disk> Committer<D> {
@@ -49,7 +52,7 @@ impl<D: Disk> Committer<D> {
         let folder = FolderProgress::default();
         let keeper = SegmentKeeper::new(RetentionLimits::default(), Vec::new(), folder.clone());
         let (lanes, feeds, calls) = (Vec::new(), Vec::new(), Arc::default());
-        Self { lanes, feeds, keeper, folder, times, calls }
+        Self { lanes, feeds, keeper, folder, times, calls, merging: Merging::new() }
     }
 
     /// Removes old segments from now on. The lanes of [`Committer::add_lane`] come first, in their
@@ -64,8 +67,8 @@ impl<D: Disk> Committer<D> {
         &self.folder
     }
 
-    /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows that
-    /// somebody waits for have become durable, or are lost.
+    /// Takes a lane's log, and returns the feed of its rows. `on_durable` is called when rows have
+    /// become durable, or are lost.
     ///
     /// # Errors
     /// Sizes out of their range.
@@ -110,11 +113,12 @@ impl<D: Disk> Committer<D> {
         let now = clock();
         self.lanes.iter_mut().for_each(|lane| lane.finish_round(now));
         let removes_more = self.remove_old(now);
+        let merge_due = self.merging.round(&mut self.lanes, clock);
         if removes_more || self.lanes.iter().any(|lane| lane.has_more(now)) {
             return Some(now);
         }
         let due = self.lanes.iter().filter_map(LaneCommit::next_due);
-        due.chain(self.keeper.next_due()).min()
+        due.chain(self.keeper.next_due()).chain(merge_due).min()
     }
 
     /// Removes an old segment, if one has to go. Whether another one has to. A folder whose logs
@@ -122,6 +126,7 @@ impl<D: Disk> Committer<D> {
     fn remove_old(&mut self, now: Instant) -> bool {
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             lane.take_sealed().for_each(|sealed| self.keeper.note_sealed(number, &sealed, now));
+            lane.take_merged().for_each(|merged| self.keeper.note_merged(number, &merged));
         }
         !self.is_over() && self.keeper.round(now)
     }
@@ -136,6 +141,7 @@ impl<D: Disk> Committer<D> {
 
     /// Ends all logs without another call of the disk.
     pub fn fail(&mut self, why: &str) {
+        self.merging.fail();
         self.lanes.iter_mut().for_each(|lane| lane.fail(why));
     }
 

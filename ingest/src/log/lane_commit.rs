@@ -27,6 +27,8 @@ use super::space::SpaceGate;
 
 /// The pause before a refused call is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often readers of a live segment are shown how far it is durable, at most.
+const SHOW_PAUSE: Duration = Duration::from_millis(100);
 
 /// When rows are committed and segments sealed, at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ pub(super) struct LaneCommit<D: Disk> {
     times: CommitTimes,
     buffers: usize,
     row_bytes: u64,
-    /// Called when rows that were wanted have become durable, or are lost.
+    /// Called when rows have become durable, or are lost.
     on_durable: Box<dyn Fn() + Send>,
     /// A buffer whose record isn't written whole yet.
     held: Option<RecordBuffer>,
@@ -61,12 +63,16 @@ pub(super) struct LaneCommit<D: Disk> {
     sync_after: Option<Instant>,
     /// When the first row came that is written and not synced.
     oldest: Option<Instant>,
+    /// Readers aren't shown anything before.
+    show_after: Option<Instant>,
     /// The live segment, and when its first record was written.
     begun: Option<(u64, Instant)>,
     /// What sealing it takes.
     end_bytes: u64,
     /// Segments that were sealed since the last look.
     sealed: Vec<SealedSegment>,
+    /// Segments that were merged since the last look.
+    merged: Vec<SealedSegment>,
     is_dead: bool,
     is_over: bool,
     notes: Vec<LogNote>,
@@ -98,9 +104,11 @@ impl<D: Disk> LaneCommit<D> {
             is_seal_asked: false,
             sync_after: None,
             oldest: None,
+            show_after: None,
             begun: None,
             end_bytes: 0,
             sealed: Vec::new(),
+            merged: Vec::new(),
             is_dead: false,
             is_over: false,
             notes: Vec::new(),
@@ -118,6 +126,33 @@ impl<D: Disk> LaneCommit<D> {
 
     pub fn take_sealed(&mut self) -> std::vec::Drain<'_, SealedSegment> {
         self.sealed.drain(..)
+    }
+
+    pub fn take_merged(&mut self) -> std::vec::Drain<'_, SealedSegment> {
+        self.merged.drain(..)
+    }
+
+    pub fn log(&self) -> &LaneLog<D> {
+        &self.log
+    }
+
+    pub fn take_small(&mut self) -> Option<SealedSegment> {
+        self.log.take_small()
+    }
+
+    /// Whether a close was asked for, or is done.
+    pub fn is_closing(&self) -> bool {
+        self.is_over || self.feed.needs().close_until.is_some()
+    }
+
+    /// Whether its disk takes rows, and will: then segments may be merged.
+    pub fn may_merge(&self) -> bool {
+        !self.is_dead && self.complaint.is_none() && !self.is_closing()
+    }
+
+    pub fn note_merged(&mut self, small: &SealedSegment, merged: SealedSegment) {
+        self.progress.note_merged(small, &merged);
+        self.merged.push(merged);
     }
 
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, LogNote> {
@@ -268,9 +303,7 @@ impl<D: Disk> LaneCommit<D> {
     /// Publishes the watermark, and wakes who waits for it.
     fn publish(&mut self) {
         self.progress.note_durable(self.log.durable_through());
-        if self.is_wanted {
-            (self.on_durable)();
-        }
+        (self.on_durable)();
         if !self.is_written_unsynced() && self.held.is_none() {
             self.oldest = None;
             self.is_wanted = false;
@@ -284,6 +317,7 @@ impl<D: Disk> LaneCommit<D> {
         if self.is_over {
             return;
         }
+        self.show_durable(now);
         let needs = self.feed.needs();
         if let Some(until) = needs.close_until {
             return self.close(&needs, until, now);
@@ -295,6 +329,15 @@ impl<D: Disk> LaneCommit<D> {
         let is_due = self.is_seal_asked || is_old || self.log.is_full();
         if is_due && self.held.is_none() && self.seal(now) {
             self.is_seal_asked = false;
+        }
+    }
+
+    /// Shows readers how far the live segment is durable. After the acknowledgements, and not for
+    /// each sync.
+    fn show_durable(&mut self, now: Instant) {
+        if self.log.has_unshown() && self.show_after.is_none_or(|after| after <= now) {
+            self.log.show_durable();
+            self.show_after = Some(now + SHOW_PAUSE);
         }
     }
 
@@ -394,7 +437,8 @@ impl<D: Disk> LaneCommit<D> {
         let commit = needs.oldest.map(|oldest| oldest + self.times.interval);
         let commit = earlier(commit, self.sync_at());
         let age = self.begun.map(|(_, begun)| begun + self.times.segment_age);
-        earlier(earlier(commit, age), needs.close_until)
+        let show = self.show_after.filter(|_| self.log.has_unshown());
+        earlier(earlier(commit, show), earlier(age, needs.close_until))
     }
 
     /// Whether buffers are waiting that this round has left to the next one.
@@ -515,7 +559,7 @@ impl<D: Disk> LaneCommit<D> {
         }
     }
 
-    fn note(&mut self, note: LogNote) {
+    pub fn note(&mut self, note: LogNote) {
         self.notes.push(note);
     }
 }

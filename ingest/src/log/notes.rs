@@ -28,6 +28,13 @@ pub enum LogNote {
     },
     /// An old segment can't be removed; it is tried again.
     NotRemoved(String),
+    /// A sealed segment keeps its small records.
+    Unmerged {
+        /// Its path.
+        path: PathBuf,
+        /// Why they weren't merged.
+        why: String,
+    },
     /// The log has ended without everything in it.
     Failed(String),
 }
@@ -66,6 +73,11 @@ impl fmt::Display for LogNote {
             Self::NotRemoved(why) => {
                 write!(f, "an old segment can't be removed, and is tried again: {why}")
             }
+            Self::Unmerged { path, why } => write!(
+                f,
+                "the log: {} stays in small batches, which readers read slowly: {why}",
+                path.display()
+            ),
             Self::Failed(why) => write!(f, "the log has ended: {why}"),
         }
     }

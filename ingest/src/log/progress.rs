@@ -48,6 +48,8 @@ pub struct LogProgress(Arc<ProgressCells>);
 
 #[derive(Debug)]
 struct ProgressCells {
+    /// The first sequence of this start.
+    first: u64,
     state: AtomicU8,
     appended: AtomicU64,
     durable: AtomicU64,
@@ -58,6 +60,7 @@ struct ProgressCells {
     sealed_rows: AtomicU64,
     sealed_segments: AtomicU64,
     sealed_bytes: AtomicU64,
+    merged_segments: AtomicU64,
     left_open_rows: AtomicU64,
 }
 
@@ -80,6 +83,8 @@ pub struct LogFigures {
     pub sealed_segments: u64,
     /// Bytes of their files.
     pub sealed_bytes: u64,
+    /// Sealed segments, of earlier starts too, whose small records were merged into large ones.
+    pub merged_segments: u64,
     /// Rows that are on the disk in a segment that couldn't be sealed; the next start seals it.
     pub left_open_rows: u64,
     /// Rows that were appended and are lost.
@@ -173,6 +178,7 @@ impl LogProgress {
     /// Of a log whose next row gets this sequence.
     pub(super) fn new(next_sequence: u64) -> Self {
         Self(Arc::new(ProgressCells {
+            first: next_sequence,
             state: AtomicU8::new(LogState::Open as u8),
             appended: AtomicU64::new(next_sequence),
             durable: AtomicU64::new(next_sequence),
@@ -183,6 +189,7 @@ impl LogProgress {
             sealed_rows: AtomicU64::new(0),
             sealed_segments: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
+            merged_segments: AtomicU64::new(0),
             left_open_rows: AtomicU64::new(0),
         }))
     }
@@ -205,6 +212,12 @@ impl LogProgress {
     #[must_use]
     pub fn is_lost(&self, sequence: u64) -> bool {
         self.lost().iter().any(|range| range.contains(&sequence))
+    }
+
+    /// All rows that were appended and are lost.
+    #[must_use]
+    pub fn lost_rows(&self) -> Vec<Range<u64>> {
+        self.lost().clone()
     }
 
     /// What keeps the log from taking rows.
@@ -232,6 +245,7 @@ impl LogProgress {
             sealed_rows: get(&self.0.sealed_rows),
             sealed_segments: get(&self.0.sealed_segments),
             sealed_bytes: get(&self.0.sealed_bytes),
+            merged_segments: get(&self.0.merged_segments),
             left_open_rows: get(&self.0.left_open_rows),
             lost_rows: self.lost().iter().map(|range| range.end - range.start).sum(),
         }
@@ -274,6 +288,16 @@ impl LogProgress {
         self.0.sealed_rows.fetch_add(rows, Ordering::Relaxed);
         self.0.sealed_segments.fetch_add(1, Ordering::Relaxed);
         self.0.sealed_bytes.fetch_add(sealed.file_bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a sealed segment has another file.
+    pub(super) fn note_merged(&self, small: &SealedSegment, merged: &SealedSegment) {
+        self.0.merged_segments.fetch_add(1, Ordering::Relaxed);
+        if small.first_sequence >= self.0.first {
+            // Wraps as the counter does: the file has become smaller.
+            let more = merged.file_bytes.wrapping_sub(small.file_bytes);
+            self.0.sealed_bytes.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn note_left_open(&self, rows: u64) {

@@ -183,6 +183,14 @@ impl<D: Disk> SegmentKeeper<D> {
         }
     }
 
+    /// A segment has other bytes now.
+    pub fn note_merged(&mut self, lane: usize, merged: &SealedSegment) {
+        let Some(files) = self.lanes.get_mut(lane) else { return };
+        let first = merged.first_sequence;
+        let kept = files.segments.iter_mut().find(|kept| kept.first_sequence == first);
+        kept.into_iter().for_each(|kept| kept.bytes = merged.file_bytes);
+    }
+
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, (usize, LogNote)> {
         self.notes.drain(..)
     }

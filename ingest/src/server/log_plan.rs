@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{ServeError, ServeOptions, SinkWord};
+use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
-use crate::log::{BufferSizes, CommitTimes, RetentionLimits};
+use crate::io::HELD_ANSWER_BYTES;
+use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES, RetentionLimits};
 use crate::units::{RoundedSize, Size};
 
 /// Buffers of a lane: one fills while the other is written.
@@ -49,10 +50,31 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
     }
 }
 
+/// The memory in which the segments of all lanes are merged.
+pub(super) fn merge_bytes(options: &ServeOptions) -> u64 {
+    match options.sink {
+        SinkWord::Log => MERGE_BYTES,
+        SinkWord::Null => 0,
+    }
+}
+
 /// The memory of one lane's log.
 pub(super) fn log_bytes(options: &ServeOptions) -> u64 {
     match options.sink {
         SinkWord::Log => BUFFERS as u64 * record_bytes(options) + SEGMENT_BESIDE_BYTES,
+        SinkWord::Null => 0,
+    }
+}
+
+/// The memory of what one lane knows about answers that wait for the disk, besides the answers
+/// themselves. There are no more of them than rows in the ring and in the log's buffers: those that
+/// fill, and those of the round before that are being synced. A queue that grows has room for twice
+/// as many.
+pub(super) fn held_bytes(options: &ServeOptions) -> u64 {
+    let buffered = 2 * BUFFERS as u64 * buffers(options).rows as u64;
+    let most = (options.slots as u64).saturating_add(buffered);
+    match options.sink {
+        SinkWord::Log => most.saturating_mul(2 * HELD_ANSWER_BYTES as u64),
         SinkWord::Null => 0,
     }
 }
@@ -76,9 +98,16 @@ fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
     }
 }
 
-/// Refuses options with which no segment could be written.
+/// Refuses options with which no segment could be written, or nothing stored.
 pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
     let refuse = |text: String| Err(ServeError::Option(text));
+    if options.ack == AckWord::Stored && options.sink == SinkWord::Null {
+        return refuse(
+            "--ack stored with --sink null: nothing is stored then; say --ack received, or name a \
+             folder with --data"
+                .to_owned(),
+        );
+    }
     if options.segment_bytes.0 == 0 {
         return refuse("--segment-bytes is 0: it must be at least 1".to_owned());
     }

@@ -110,10 +110,13 @@ impl Collector for LogCollector {
             .enumerate()
             .map(|(lane, log)| (lane.to_string(), log.figures()))
             .collect();
-        let counters: [(&str, &str, FigureOf<u64>); 4] = [
+        let counters: [(&str, &str, FigureOf<u64>); 5] = [
             ("syncs", "Syncs of a log", |f| f.syncs),
             ("sealed_segments", "Segments sealed since the start", |f| f.sealed_segments),
             ("sealed_vectors", "Vectors in these segments", |f| f.sealed_rows),
+            ("merged_segments", "Sealed segments whose small batches were merged", |f| {
+                f.merged_segments
+            }),
             ("lost_vectors", "Vectors that were taken and are lost", |f| f.lost_rows),
         ];
         for (name, help, value) in counters {

@@ -16,7 +16,7 @@ use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use super::writer::LogWriter;
-use crate::io::{IoWatch, Listener, LobbySeat};
+use crate::io::{DiskCall, IoWatch, Listener, LobbySeat};
 use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
@@ -117,16 +117,19 @@ impl Server {
     fn start_lanes(
         &mut self,
         seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
-        feeds: Vec<LaneFeed>,
+        feeds: Vec<(LaneFeed, DiskCall)>,
         on_end: &OnServerEnd,
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
         for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
-            let sink = self.sink(feeds.next())?;
+            let (feed, call) = feeds.next().unzip();
+            let log = feed.as_ref().map(|feed: &LaneFeed| feed.progress().clone()).zip(call);
+            let sink = self.sink(feed)?;
             let inputs = LaneInputs {
                 listeners,
                 seat,
                 sink,
+                log,
                 stop: Arc::clone(&self.health.drains),
                 stop_by: Arc::clone(&self.stop_by),
                 on_end: Arc::clone(on_end),
@@ -278,14 +281,12 @@ fn start_log(
     plan: &ServePlan,
     seats: &[LobbySeat],
     on_end: &OnServerEnd,
-) -> Result<(Option<LogWriter>, Vec<LaneFeed>), ServeError> {
-    let ring = |seat: &LobbySeat| {
-        let bell = seat.bell().clone();
-        Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
-    };
-    let bells = seats.iter().map(ring).collect();
-    let (log, feeds) = LogWriter::start(data, plan.writer(), bells, Arc::clone(on_end))?;
-    Ok((Some(log), feeds))
+) -> Result<(Option<LogWriter>, Vec<(LaneFeed, DiskCall)>), ServeError> {
+    let calls: Vec<DiskCall> =
+        seats.iter().map(|seat| DiskCall::new(seat.bell().clone())).collect();
+    let bells = calls.iter().cloned().map(|call| Box::new(move || call.call()) as Box<_>);
+    let (log, feeds) = LogWriter::start(data, plan.writer(), bells.collect(), Arc::clone(on_end))?;
+    Ok((Some(log), feeds.into_iter().zip(calls).collect()))
 }
 
 fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {

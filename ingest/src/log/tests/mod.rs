@@ -4,6 +4,7 @@ mod bytes;
 mod commits;
 mod damage;
 mod earlier;
+mod merges;
 mod page;
 mod random;
 mod real;

@@ -144,6 +144,22 @@ impl SimDisk {
         self.state().stop_in = calls;
     }
 
+    /// Gives back the memory of files without a name, which nobody may have open.
+    pub fn forget_unnamed(&self) {
+        let mut state = self.state();
+        let used: BTreeSet<usize> = state.names.values().copied().collect();
+        for (index, inode) in state.inodes.iter_mut().enumerate() {
+            if !used.contains(&index) {
+                *inode = Inode::default();
+            }
+        }
+    }
+
+    /// Calls until the machine stops.
+    pub fn calls_left(&self) -> Option<u64> {
+        self.state().stop_in
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.state().is_stopped
     }
