@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Signal};
+use slipring_ingest::wire::frames::Status;
 use slipring_test_support::{wait_until, within};
 
 use crate::support::admin::samples;
@@ -232,6 +233,86 @@ fn what_a_failed_sync_has_lost_is_said() {
             let stored: &[u32] = if asked == "stop" { &[0, 1] } else { &[0, 1, 3, 4] };
             assert_eq!(data::ids(&place.data(), 4), stored);
         }
+    });
+}
+
+/// The answers that wait for a sync that fails say so, if their vectors aren't on the disk. Those
+/// before and behind it say `ok`, and are right.
+#[test]
+fn a_stored_answer_says_what_its_sync_has_lost() {
+    within(Duration::from_secs(60), || {
+        let faults = ["pwrite64:retval=4096:when=4", "fdatasync:error=EIO:when=3"];
+        for (more, said, code) in [
+            ("--on-disk-error continue", &[true, true, false, true, true][..], 0),
+            ("", &[true, true, false], 1),
+        ] {
+            let place = Place::new();
+            let more = format!("--ack stored {more}");
+            let Some(mut process) = failing(&place, &faults, &more) else { return };
+            let mut client = Client::header1(&process.tcp(), 4);
+            let mut stored = Vec::new();
+            for (id, is_ok) in said.iter().enumerate() {
+                client.send(id as u64, &vector(4, id as u32));
+                let expected = if *is_ok { Status::Ok } else { Status::Failed };
+                assert_eq!(client.answer().status, Some(expected), "{id}");
+                stored.extend(is_ok.then_some(id as u32));
+            }
+            drop(client);
+            let ended = if code == 0 { process.stop() } else { process.wait() };
+            assert_eq!(ended.code, Some(code), "{ended:?}");
+            assert_eq!(count(&ended, "; 1 vectors of it are lost"), 1, "{ended:?}");
+            assert_eq!(data::ids(&place.data(), 4), stored);
+        }
+    });
+}
+
+/// A full disk in header mode: what is accepted is stored once there is space, and the others are
+/// refused on a connection that lives on.
+#[test]
+fn what_a_full_disk_refuses_is_not_stored_and_the_rest_is() {
+    on_small_disk(8, |disk| {
+        disk.leave(400 << 10);
+        let more = "--ack stored --in-flight 64 --metrics 0 --segment-bytes 64KiB";
+        let mut process = Process::start(serve(&words(disk.path(), more)));
+        let mut client = Client::header1(&process.tcp(), 4);
+        let (mut sent, mut answers) = (0, Vec::new());
+        let mut send = |client: &mut Client| {
+            client.send(sent, &vector(4, sent as u32));
+            sent += 1;
+            sent as usize
+        };
+        // The answer to what the disk has no room for waits.
+        while !state(&process, "no-space") {
+            let sent = send(&mut client);
+            wait_until("an answer, or a full disk", || {
+                answers.extend(client.take_answers());
+                answers.len() == sent || state(&process, "no-space")
+            });
+        }
+        for _ in 0..20 {
+            send(&mut client);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        disk.free();
+        wait_until("it goes on", || state(&process, "open"));
+        let sent = (0..10).map(|_| send(&mut client)).max().unwrap();
+        wait_until("all answers", || {
+            answers.extend(client.take_answers());
+            answers.len() == sent
+        });
+        let (mut stored, mut refused) = (Vec::new(), 0);
+        for answer in answers {
+            match answer.status {
+                Some(Status::Ok) => stored.push(answer.sequence as u32),
+                Some(Status::NoSpace) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(client);
+        let ended = process.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(refused > 0 && stored.len() > 10, "{refused} refused, {ended:?}");
+        assert_eq!(data::ids(&disk.path().join("data"), 4), stored);
     });
 }
 
