@@ -1,6 +1,7 @@
 //! `--retain-bytes` and `--retain-for`: the oldest segments go, and sequences go on.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use slipring_ingest::sink::read_segments;
@@ -9,7 +10,7 @@ use slipring_test_support::{wait_until, within};
 use crate::support::admin::samples;
 use crate::support::client::Client;
 use crate::support::data::on_small_disk;
-use crate::support::process::{Place, Process, serve, words};
+use crate::support::process::{BINARY, Place, Process, serve, words};
 use crate::support::{data, vector};
 
 const REMOVED: &str = "slipring_log_removed_segments_total";
@@ -25,6 +26,16 @@ fn send(client: &mut Client, ids: std::ops::Range<u32>) {
 fn bytes(data: &Path, lanes: u32) -> u64 {
     let files = (0..lanes).flat_map(|lane| data::files(data, lane));
     files.map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
+/// A folder from which old segments were removed has no error.
+fn verify(data: &Path, vectors: usize) {
+    let mut command = Command::new(BINARY);
+    let output = command.args(["log", "verify", "--json", "--data"]).arg(data).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["errors"], &last["vectors"]), (&0.into(), &vectors.into()), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
 /// Many small segments: the folder stays within its limit, what is left is the newest, and the next
@@ -61,6 +72,7 @@ fn the_oldest_segments_go_when_there_are_too_many_bytes() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let ids = data::ids(&place.data(), 4);
         assert_eq!(ids, (sent + 1 - ids.len() as u32..sent + 1).collect::<Vec<_>>());
+        verify(&place.data(), ids.len());
         let newest = place.data().join(format!("lane=0/seg-{sent:020}.arrow"));
         assert!(newest.exists(), "{:?}", data::files(&place.data(), 0).keys());
     });
@@ -123,5 +135,6 @@ fn sequences_go_on_when_every_segment_was_too_old() {
         drop(clients);
         let ended = process.stop();
         assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 20), "{ended:?}");
+        verify(&place.data(), 0);
     });
 }
