@@ -85,13 +85,9 @@ fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
     let ServeOptions { lanes, segment_bytes, .. } = options;
     let least = Size(segment_bytes.0.saturating_mul(u64::from(*lanes)));
     if let Some(most) = options.retain_bytes.filter(|most| *most < least) {
-        let of = match lanes {
-            1 => "a segment has".to_owned(),
-            _ => format!("the segments of {lanes} lanes have"),
-        };
         return refuse(format!(
-            "--retain-bytes is {most}: {of} up to {least}; give at least that, or lower \
-             --segment-bytes"
+            "--retain-bytes is {most}: --lanes {lanes} with --segment-bytes {segment_bytes} need \
+             {least}; give at least that, or lower --segment-bytes"
         ));
     }
     match options.retain_for {
