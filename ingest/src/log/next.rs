@@ -6,6 +6,7 @@
 //! unclean.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -26,8 +27,14 @@ const FORMAT: u64 = 1;
 const BYTES_MAX: usize = 4096;
 
 impl NextFile {
-    /// What a lane's file says, if it is there.
+    /// What a lane's file says, if it is there. One that is damaged says that nothing is known.
     pub fn read<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Self>, LogError> {
+        let damaged = Self { next_sequence: 0, is_clean: false };
+        Ok(Self::find(disk, folders)?.map(|said| said.unwrap_or(damaged)))
+    }
+
+    /// The same; None inside for a file that is damaged.
+    fn find<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Option<Self>>, LogError> {
         let path = folders.next();
         let file = match disk.open_to_read(&path) {
             Ok(file) => file,
@@ -44,8 +51,7 @@ impl NextFile {
         }
         let said = value["next"].as_u64().zip(value["clean"].as_bool());
         let said = said.map(|(next_sequence, is_clean)| Self { next_sequence, is_clean });
-        let damaged = Self { next_sequence: 0, is_clean: false };
-        Ok(Some(said.filter(|said| value["crc"] == said.checksum()).unwrap_or(damaged)))
+        Ok(Some(said.filter(|said| value["crc"] == said.checksum())))
     }
 
     /// Replaces a lane's file. Returns once the new one is on the disk.
@@ -69,5 +75,15 @@ impl NextFile {
     fn checksum(&self) -> String {
         let text = format!("{FORMAT} {} {}", self.next_sequence, self.is_clean);
         format!("{:08x}", crc32c(text.as_bytes()))
+    }
+}
+
+impl LogFolders {
+    /// The lane's file of the next sequence, if it is damaged.
+    ///
+    /// # Errors
+    /// System errors, and a file of a later version.
+    pub fn damaged_next<D: Disk>(&self, disk: &D) -> Result<Option<PathBuf>, LogError> {
+        Ok((NextFile::find(disk, self)? == Some(None)).then(|| self.next()))
     }
 }

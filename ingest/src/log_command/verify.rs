@@ -121,7 +121,20 @@ impl Verifier<'_> {
     ) -> Result<(), LogCommandError> {
         // The sequence that comes next.
         let mut expected = 0;
-        let files = lane.folders.files(&self.disk)?;
+        let open = &lane.folders.open;
+        match lane.folders.damaged_next(&self.disk) {
+            Ok(None) => {}
+            Ok(Some(path)) => {
+                let found = "it isn't what was written: which sequences are given isn't known";
+                let fix = "the next start writes it anew, and goes on behind a gap";
+                self.say(lane.lane, &path, &Finding::error(Some(0), found, fix))?;
+            }
+            Err(error) => self.say(lane.lane, &open.join("next"), &Finding::of_error(&error))?,
+        }
+        let files = match lane.folders.files(&self.disk) {
+            Ok(files) => files,
+            Err(error) => return self.say(lane.lane, open, &Finding::of_error(&error)),
+        };
         for found in &files {
             let (opened, file) = match open_found(&self.disk, lane, found, &files) {
                 Ok(Some(opened)) => opened,
@@ -241,7 +254,8 @@ impl Verifier<'_> {
                 self.say(lane, path, &Finding::note(found, "remove it once you don't need it"))?;
             }
             FileState::Copy => {
-                let found = "an interrupted repair has left it";
+                let found =
+                    "a copy of a segment: it is being made, or an interrupted start has left it";
                 self.say(lane, path, &Finding::note(found, "the next start removes it"))?;
             }
             FileState::Torn => {
