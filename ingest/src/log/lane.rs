@@ -17,6 +17,7 @@
 //! Doesn't start threads, wait, or try again: after an error for which [`LogError::may_retry`] says
 //! so the caller calls again, with the same buffer.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -29,6 +30,7 @@ use super::durable::{DurableMark, MarkFile};
 use super::error::LogError;
 use super::footer::SealedSegment;
 use super::header::RecordTemplate;
+use super::merge::{SegmentMerge, is_small};
 use super::names::{LogFolders, remove};
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
@@ -87,6 +89,12 @@ pub fn random_epoch() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// What was found for readers and has small records.
+fn small_of(recovery: &Recovery) -> VecDeque<SealedSegment> {
+    let made = recovery.files.iter().filter(|file| !file.is_apart).flat_map(|file| &file.sealed);
+    recovery.sealed.iter().chain(made).filter(|sealed| is_small(sealed)).cloned().collect()
+}
+
 /// The log of a lane. One at a time for its folders, which the caller has locked.
 #[derive(Debug)]
 pub struct LaneLog<D: Disk> {
@@ -105,6 +113,8 @@ pub struct LaneLog<D: Disk> {
     mark: MarkFile<D>,
     next_sequence: u64,
     durable_through: u64,
+    /// Sealed segments whose records are small, the oldest first.
+    small: VecDeque<SealedSegment>,
 }
 
 impl<D: Disk> LaneLog<D> {
@@ -147,6 +157,7 @@ impl<D: Disk> LaneLog<D> {
             mark: MarkFile::new(),
             next_sequence,
             durable_through: next_sequence,
+            small: small_of(&recovery),
         };
         Ok((log, recovery))
     }
@@ -361,6 +372,7 @@ impl<D: Disk> LaneLog<D> {
             self.durable_through = sealed.next_sequence;
         }
         self.segment = None;
+        self.small.extend(sealed.clone().filter(is_small));
         Ok(sealed)
     }
 
@@ -384,6 +396,7 @@ impl<D: Disk> LaneLog<D> {
         if let Some(last) = file.sealed.last() {
             self.durable_through = self.durable_through.max(last.next_sequence);
         }
+        self.small.extend(file.sealed.iter().filter(|sealed| is_small(sealed)).cloned());
         Ok(Some(file))
     }
 
@@ -404,6 +417,28 @@ impl<D: Disk> LaneLog<D> {
         NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
         self.segment = None;
         Ok(Some((path, rows)))
+    }
+
+    /// Whether a sealed segment should be merged.
+    pub(super) fn has_small(&self) -> bool {
+        !self.small.is_empty()
+    }
+
+    /// The next sealed segment to merge.
+    pub(super) fn take_small(&mut self) -> Option<SealedSegment> {
+        self.small.pop_front()
+    }
+
+    /// Begins to merge a sealed segment; None if it isn't there any more.
+    pub(super) fn begin_merge(
+        &self,
+        small: SealedSegment,
+    ) -> Result<Option<SegmentMerge<D>>, LogError> {
+        SegmentMerge::begin(&self.disk, &self.folders, &self.kind, small)
+    }
+
+    pub(super) fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// Bytes of a vector, and of a row with all of its columns.

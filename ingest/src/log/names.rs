@@ -5,7 +5,7 @@
 //! OPEN/seg-(20 digits).arrow.part     live, or what a crash left of it
 //! OPEN/seg-(20 digits).arrow.new      a copy that recovery makes, removed by the next one
 //! OPEN/seg-(20 digits).arrow.bad      damaged; kept, and never read again
-//! OPEN/next, next.new                 the next sequence
+//! OPEN/next, next.kept, next.new      the next sequence, see `next.rs`
 //! OPEN/durable                        how far the live segment is durable, for its readers
 //! ```
 //! The digits are the sequence of the first row. COMPLETE is what readers open as a dataset; they
@@ -53,6 +53,10 @@ impl LogFolders {
 
     pub(super) fn next(&self) -> PathBuf {
         self.open.join("next")
+    }
+
+    pub(super) fn next_kept(&self) -> PathBuf {
+        self.open.join("next.kept")
     }
 
     pub(super) fn durable(&self) -> PathBuf {

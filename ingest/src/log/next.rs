@@ -4,6 +4,9 @@
 //! and whether the log was closed: then none was given beyond. It is replaced as a whole, by a file
 //! that is synced before it gets its name. One whose bytes are damaged says that the end was
 //! unclean.
+//!
+//! `next.kept` is a copy that is made before the last sealed segment of a lane is removed for its
+//! age: with the segments gone, one damaged file must not lose the sequences.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,15 +30,21 @@ const FORMAT: u64 = 1;
 const BYTES_MAX: usize = 4096;
 
 impl NextFile {
-    /// What a lane's file says, if it is there. One that is damaged says that nothing is known.
+    const DAMAGED: Self = Self { next_sequence: 0, is_clean: false };
+
+    /// What a lane's file says, if it is there, and no less than the copy says.
     pub fn read<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Self>, LogError> {
-        let damaged = Self { next_sequence: 0, is_clean: false };
-        Ok(Self::find(disk, folders)?.map(|said| said.unwrap_or(damaged)))
+        let read = |path: PathBuf| -> Result<_, LogError> {
+            Ok(Self::read_at(disk, path)?.map(|said| said.unwrap_or(Self::DAMAGED)))
+        };
+        let said = read(folders.next())?;
+        let Some(kept) = read(folders.next_kept())? else { return Ok(said) };
+        let said = said.unwrap_or(Self::DAMAGED);
+        Ok(Some(Self { next_sequence: said.next_sequence.max(kept.next_sequence), ..said }))
     }
 
-    /// The same; None inside for a file that is damaged.
-    fn find<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Option<Self>>, LogError> {
-        let path = folders.next();
+    /// What one of the files says, if it is there; None inside for one that is damaged.
+    fn read_at<D: Disk>(disk: &D, path: PathBuf) -> Result<Option<Option<Self>>, LogError> {
         let file = match disk.open_to_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -56,7 +65,27 @@ impl NextFile {
 
     /// Replaces a lane's file. Returns once the new one is on the disk.
     pub fn write<D: Disk>(&self, disk: &D, folders: &LogFolders) -> Result<(), LogError> {
-        let (path, new) = (folders.next(), folders.next_new());
+        self.write_at(disk, folders, folders.next())
+    }
+
+    /// Makes the copy that stays when the last segment goes, which ends before `next_sequence`.
+    pub fn write_kept<D: Disk>(
+        disk: &D,
+        folders: &LogFolders,
+        next_sequence: u64,
+    ) -> Result<(), LogError> {
+        let said = Self::read(disk, folders)?.map_or(0, |said| said.next_sequence);
+        let kept = Self { next_sequence: said.max(next_sequence), is_clean: false };
+        kept.write_at(disk, folders, folders.next_kept())
+    }
+
+    fn write_at<D: Disk>(
+        &self,
+        disk: &D,
+        folders: &LogFolders,
+        path: PathBuf,
+    ) -> Result<(), LogError> {
+        let new = folders.next_new();
         let text = serde_json::json!({
             "format": FORMAT,
             "next": self.next_sequence,
@@ -79,11 +108,16 @@ impl NextFile {
 }
 
 impl LogFolders {
-    /// The lane's file of the next sequence, if it is damaged.
+    /// The lane's file of the next sequence, or its copy, if one of them is damaged.
     ///
     /// # Errors
     /// System errors, and a file of a later version.
     pub fn damaged_next<D: Disk>(&self, disk: &D) -> Result<Option<PathBuf>, LogError> {
-        Ok((NextFile::find(disk, self)? == Some(None)).then(|| self.next()))
+        for path in [self.next(), self.next_kept()] {
+            if NextFile::read_at(disk, path.clone())? == Some(None) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::log::{Disk, DiskFile, ReadFrom, RealDisk, RealFile};
 
@@ -124,6 +125,13 @@ impl Disk for DryDisk {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        match self.find(path).ok_or_else(gone)? {
+            DryName::Real(path) => self.real.modified(&path),
+            DryName::Made => Ok(SystemTime::now()),
+        }
     }
 
     fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
