@@ -168,6 +168,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "direct",
             "on_disk_error",
             "drain",
         ],

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer::RecordBuffer;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::error::LogError;
 use super::feed::{FeedNeeds, FeedShared};
 use super::footer::SealedSegment;
@@ -183,6 +183,7 @@ impl<D: Disk> LaneCommit<D> {
 
     fn note_segment(&mut self, now: Instant) {
         let first = self.log.segment().map(|segment| segment.first_sequence());
+        self.progress.note_written(self.log.segment().is_some_and(|s| s.file().is_direct()));
         if self.begun.map(|(first, _)| first) != first {
             self.begun = first.map(|first| (first, now));
         }

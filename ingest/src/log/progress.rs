@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ struct ProgressCells {
     sealed_segments: AtomicU64,
     sealed_bytes: AtomicU64,
     merged_segments: AtomicU64,
+    is_direct: AtomicBool,
     left_open_rows: AtomicU64,
 }
 
@@ -81,6 +82,8 @@ pub struct LogFigures {
     pub sealed_bytes: u64,
     /// Sealed segments, of earlier starts too, whose small records were merged into large ones.
     pub merged_segments: u64,
+    /// Whether the last record was written past the page cache.
+    pub is_direct: bool,
     /// Rows that are on the disk in a segment that couldn't be sealed; the next start seals it.
     pub left_open_rows: u64,
     /// Rows that were appended and are lost.
@@ -108,6 +111,9 @@ impl fmt::Display for LogFigures {
             self.last_sync.as_secs_f64() * 1e3,
             self.sealed_segments
         )?;
+        if self.is_direct {
+            f.write_str("; written past the page cache")?;
+        }
         match self.lost_rows {
             0 => Ok(()),
             lost => write!(f, "; {lost} vectors lost"),
@@ -131,6 +137,7 @@ impl LogProgress {
             sealed_segments: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
             merged_segments: AtomicU64::new(0),
+            is_direct: AtomicBool::new(false),
             left_open_rows: AtomicU64::new(0),
         }))
     }
@@ -181,6 +188,7 @@ impl LogProgress {
             sealed_segments: get(&self.0.sealed_segments),
             sealed_bytes: get(&self.0.sealed_bytes),
             merged_segments: get(&self.0.merged_segments),
+            is_direct: self.0.is_direct.load(Ordering::Relaxed),
             left_open_rows: get(&self.0.left_open_rows),
             lost_rows: self.lost().iter().map(|range| range.end - range.start).sum(),
         }
@@ -189,6 +197,10 @@ impl LogProgress {
     fn lost(&self) -> std::sync::MutexGuard<'_, Vec<Range<u64>>> {
         // A list of ranges stays valid after a panic.
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_written(&self, is_direct: bool) {
+        self.0.is_direct.store(is_direct, Ordering::Relaxed);
     }
 
     pub(super) fn set_state(&self, state: LogState) {

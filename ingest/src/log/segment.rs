@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 
 use super::buffer::{PlacedRecord, RecordBuffer};
-use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
+use super::disk::{AlignedBytes, Disk, DiskFile, sync_uninterrupted, write_on};
 use super::error::LogError;
 use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
 use super::header::{RecordHeader, RecordPlace, RecordStamp, restamp};
@@ -105,8 +105,8 @@ impl<D: Disk> SegmentWriter<D> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
         let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
-        let mut written = 0;
-        write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
+        let head = AlignedBytes::copy_of(&head);
+        write_on(&file, &head, 0, &mut 0).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
         let file_bytes = head.len() as u64;
         let position = LogPosition { segment, file_bytes, next_sequence: first_sequence };

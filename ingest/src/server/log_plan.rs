@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{ServeError, ServeOptions, SinkWord};
+use super::options::{DirectWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES};
 use crate::units::RoundedSize;
@@ -40,6 +40,7 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         on_disk_error: options.on_disk_error,
+        is_direct: options.direct == DirectWord::Yes,
     }
 }
 

@@ -121,7 +121,7 @@ impl Collector for LogCollector {
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&value(figures), None)?;
             }
         }
-        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 4] = [
+        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 5] = [
             ("durable_sequence", "Vectors before it are on the disk", None, |f| {
                 f.durable_through as f64
             }),
@@ -130,6 +130,9 @@ impl Collector for LogCollector {
             }),
             ("last_sync", "How long the last sync took", Some(&Unit::Seconds), |f| {
                 f.last_sync.as_secs_f64()
+            }),
+            ("direct", "1 if records are written past the page cache", None, |f| {
+                f64::from(f.is_direct)
             }),
             ("refusing", "1 while the disk takes nothing", None, |f| {
                 f64::from(matches!(f.state, LogState::NoSpace | LogState::Refusing))
