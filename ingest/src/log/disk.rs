@@ -78,7 +78,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// Bytes that this user may still write on the folder's file system.
     ///
     /// # Errors
-    /// What the system says.
+    /// `Unsupported` on file systems that don't know, or what the system says.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 }
 

@@ -111,9 +111,8 @@ impl fmt::Display for LogFigures {
             self.last_sync.as_secs_f64() * 1e3,
             self.sealed_segments
         )?;
-        if self.is_direct {
-            f.write_str("; written past the page cache")?;
-        }
+        let way = if self.is_direct { "past" } else { "through" };
+        write!(f, "; written {way} the page cache")?;
         match self.lost_rows {
             0 => Ok(()),
             lost => write!(f, "; {lost} vectors lost"),

@@ -120,6 +120,10 @@ impl Disk for RealDisk {
 
     fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(folder)?;
+        if found.f_blocks == 0 {
+            // As ramfs and some FUSE file systems have it: they don't count.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

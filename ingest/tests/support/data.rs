@@ -21,10 +21,18 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Mounts a disk, or returns why that is impossible.
     pub fn mount(mib: u32) -> Result<Self, String> {
+        Self::mount_as("tmpfs", &format!("size={mib}m"))
+    }
+
+    /// A ramfs: it has no size, and can't be written past the page cache.
+    pub fn mount_ramfs() -> Result<Self, String> {
+        Self::mount_as("ramfs", "mode=700")
+    }
+
+    fn mount_as(kind: &str, options: &str) -> Result<Self, String> {
         let folder = super::folder();
         let mut mount = Command::new("mount");
-        let size = format!("size={mib}m");
-        mount.args(["-t", "tmpfs", "-o", &size, "slipring-test"]).arg(folder.path());
+        mount.args(["-t", kind, "-o", options, "slipring-test"]).arg(folder.path());
         let output = mount.output().map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).trim().into());
