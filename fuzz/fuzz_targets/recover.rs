@@ -1,6 +1,6 @@
 //! Any bytes in the place of a lane's live segment, of a sealed one, or of the file that says what
-//! comes next. The first byte chooses. What recovery calls sealed must then be readable, and still is
-//! when small records have been merged.
+//! comes next. The first byte chooses. What recovery calls sealed must then be readable, also when
+//! small records have been merged.
 #![no_main]
 
 use std::path::Path;
