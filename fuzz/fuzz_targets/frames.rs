@@ -7,7 +7,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use slipring_ingest::wire::frames::{
-    Detected, Front, Limits, Mode, answer_head, decode_answer, detect, front,
+    ANSWER_HEADER_BYTES, AnswerEvent, Detected, Front, Limits, Mode, answer_event, decode_answer,
+    detect, front,
 };
 
 /// Bytes of the input before those of the connection.
@@ -25,7 +26,9 @@ impl<'a> Connection<'a> {
     fn new(input: &'a [u8]) -> Option<Connection<'a>> {
         let (settings, bytes) = input.split_first_chunk::<SETTINGS_BYTES>()?;
         let [dim, max_vectors, pieces @ ..] = *settings;
-        let limits = Limits::new(1 + u32::from(dim), 1 + u32::from(max_vectors));
+        let has_log = dim.is_multiple_of(2);
+        let limits =
+            Limits { has_log, ..Limits::new(1 + u32::from(dim), 1 + u32::from(max_vectors)) };
         let pieces = pieces.map(|length| 1 + usize::from(length));
         Some(Connection { limits, pieces, bytes })
     }
@@ -63,12 +66,21 @@ impl<'a> Connection<'a> {
     /// What a client sees of a server that answers with these bytes.
     fn check_answers(&self, mode: Mode) {
         let mut at = 0;
-        while let Ok(Some((head, scores))) = decode_answer(mode, &self.bytes[at..]) {
-            assert_eq!(scores.len(), head.scores as usize * 4);
-            assert!(head.scores <= head.vectors);
-            assert_eq!(answer_head(mode, &self.bytes[at..]), Ok(Some(head)));
-            assert!(head.bytes_total > 0);
-            at += head.bytes_total;
+        while let Ok(Some(event)) = answer_event(mode, &self.bytes[at..]) {
+            match (event, decode_answer(mode, &self.bytes[at..])) {
+                (AnswerEvent::Answer(head), Ok(Some((whole, scores)))) => {
+                    assert_eq!(whole, head);
+                    assert_eq!(scores.len(), head.scores as usize * 4);
+                    assert!(head.scores <= head.vectors && head.bytes_total > 0);
+                    at += head.bytes_total;
+                }
+                (AnswerEvent::Answer(head), Ok(None)) => {
+                    assert!(head.bytes_total > self.bytes.len() - at);
+                    break;
+                }
+                (AnswerEvent::Watermark(_), Err(_)) => at += ANSWER_HEADER_BYTES,
+                (event, whole) => panic!("{event:?}, {whole:?}"),
+            }
         }
     }
 }

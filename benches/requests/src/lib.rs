@@ -22,8 +22,8 @@ use slipring_ingest::io::{
 };
 use slipring_ingest::stage::{Request, Score, Verdict, scorer, validator};
 use slipring_ingest::wire::frames::{
-    HELLO_ANSWER_BYTES, Hello, Limits, Mode, Status, answer_bytes, decode_answer, encode_hello,
-    encode_request,
+    AckLevel, HELLO_ANSWER_BYTES, Hello, Limits, Mode, Status, answer_bytes, decode_answer,
+    encode_hello, encode_request,
 };
 
 const DIM: u32 = 128;
@@ -66,7 +66,7 @@ impl Service {
         let mut service =
             Self { driver, client, mode, requests: Vec::new(), answers: Vec::new(), scores };
         if mode == Mode::Header {
-            encode_hello(&Hello { dim: DIM, ids: false }, &mut service.requests);
+            encode_hello(&Hello::new(DIM), &mut service.requests);
             service.answers.resize(HELLO_ANSWER_BYTES, 0);
             service.batch();
             service.requests.clear();
@@ -157,11 +157,13 @@ fn driver(listener: Listener) -> Driver {
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end = AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0 };
+    let end =
+        AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0, log: None };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,
         in_flight_max: IN_FLIGHT,
+        ack: AckLevel::Received,
         times: TimeLimits::default(),
         wait: Wait::Spin,
         drain: Duration::from_secs(1),

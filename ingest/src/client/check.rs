@@ -88,10 +88,20 @@ pub enum WrongAnswer {
         /// The detail of the answer.
         got: u32,
     },
-    /// A word about what is stored, which no server of this version gives.
-    #[error("the answer says that the rows before {got} are stored: this version says nothing, 0")]
-    Stored {
-        /// The row of the answer.
+    /// A request is stored that was never sent.
+    #[error("the server says that requests are stored through {got}, {sent} is the last one sent")]
+    StoredAhead {
+        /// The last one that was sent.
+        sent: u64,
+        /// What is said.
+        got: u64,
+    },
+    /// Less is stored than before, or a watermark that says nothing new.
+    #[error("the server says that requests are stored through {got}, after it has said {before}")]
+    StoredBack {
+        /// What was said before.
+        before: u64,
+        /// What is said now.
         got: u64,
     },
     /// An answer after one that closes the connection.
@@ -142,16 +152,13 @@ pub(super) fn check_head(
 
 /// What header mode says besides: a refusal has no row, and only not-finite names a vector.
 fn check_place(place: &AnswerPlace, status: Status, vectors: u32) -> Result<(), WrongAnswer> {
-    let AnswerPlace { first_row, detail, stored_through, .. } = *place;
+    let AnswerPlace { first_row, detail, .. } = *place;
     if status != Status::Ok && first_row != 0 {
         return Err(WrongAnswer::RowRefused { status, got: first_row });
     }
     let details = if status == Status::NotFinite { vectors } else { 1 };
     if detail >= details {
         return Err(WrongAnswer::Detail { status, vectors, got: detail });
-    }
-    if stored_through != 0 {
-        return Err(WrongAnswer::Stored { got: stored_through });
     }
     Ok(())
 }

@@ -15,7 +15,10 @@ use mio::{Registry, Token};
 pub(crate) use super::check::ExpectedAnswer;
 use super::check::{RowsAhead, WrongAnswer, check_head, closing_refusal};
 use super::target::{ClientSocket, Target};
-use crate::wire::frames::{AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode, answer_head};
+use crate::wire::frames::{
+    ANSWER_HEADER_BYTES, AnswerEvent, AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode,
+    answer_event, may_be_watermark,
+};
 
 /// A connection to a service.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ pub(crate) struct ClientConnection {
     /// The refusal that closes the connection: nothing comes after it.
     closing: Option<&'static str>,
     in_flight_max: u32,
+    /// The highest sequence of which the server has said that it, and every accepted request before
+    /// it, is stored; 0 if it has said nothing yet.
+    /// The last sequence that was sent, and the last that is stored; 0 if there is none yet.
+    sent_through: u64,
+    stored_through: u64,
 }
 
 /// An answer that belongs to its request. [`ClientConnection::scores`] has its scores until the
@@ -70,11 +78,19 @@ impl ClientConnection {
             rows,
             closing: None,
             in_flight_max,
+            sent_through: 0,
+            stored_through: 0,
         })
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         self.socket.register(registry, token)
+    }
+
+    /// Requests up to this sequence are about to be written. They are numbered from 1 on: a server
+    /// says by 0 that none is stored.
+    pub(crate) fn note_sent(&mut self, sequence: u64) {
+        self.sent_through = sequence;
     }
 
     /// Writes some of `bytes`, which are requests.
@@ -128,13 +144,53 @@ impl ClientConnection {
         self.in_flight_max
     }
 
+    /// Takes the watermarks at the front. Returns whether bytes follow that are none, not even the
+    /// beginning of one.
+    pub(crate) fn take_watermarks(&mut self) -> Result<bool, WrongAnswer> {
+        loop {
+            let bytes = self.unprocessed();
+            if !may_be_watermark(self.mode, bytes) {
+                return Ok(!bytes.is_empty());
+            }
+            let Some(AnswerEvent::Watermark(watermark)) = answer_event(self.mode, bytes)? else {
+                return Ok(false);
+            };
+            let (before, got) = (self.stored_through, watermark.stored_through);
+            if got == before {
+                return Err(WrongAnswer::StoredBack { before, got });
+            }
+            self.note_stored(watermark.lane, got)?;
+            self.answered += ANSWER_HEADER_BYTES;
+        }
+    }
+
+    fn note_stored(&mut self, lane: u16, got: u64) -> Result<(), WrongAnswer> {
+        let (expected, before) = (self.rows.lane, self.stored_through);
+        if lane != expected {
+            return Err(WrongAnswer::Lane { expected, got: lane });
+        }
+        if got > self.sent_through {
+            return Err(WrongAnswer::StoredAhead { sent: self.sent_through, got });
+        }
+        if got < before {
+            return Err(WrongAnswer::StoredBack { before, got });
+        }
+        self.stored_through = got;
+        Ok(())
+    }
+
     /// The next answer, once it is complete. It must be the one that `request` gets.
     pub(crate) fn next_answer(
         &mut self,
         request: &ExpectedAnswer,
     ) -> Result<Option<CheckedAnswer>, WrongAnswer> {
+        if !self.take_watermarks()? {
+            return Ok(None);
+        }
         let bytes = &self.input[self.answered..self.received];
-        let Some(head) = answer_head(self.mode, bytes)? else { return Ok(None) };
+        let Some(AnswerEvent::Answer(head)) = answer_event(self.mode, bytes)? else {
+            return Ok(None);
+        };
         if let Some(refusal) = self.closing {
             return Err(WrongAnswer::AfterLast { refusal });
         }
@@ -143,6 +199,9 @@ impl ClientConnection {
             return Ok(None);
         }
         self.rows.pass(&head)?;
+        if let Some(place) = &head.place {
+            self.note_stored(self.rows.lane, place.stored_through)?;
+        }
         self.closing = closing_refusal(&head, request);
         let end = self.answered + head.bytes_total;
         let scores = self.answered + self.mode.answer_header_bytes()..end;
@@ -165,11 +224,14 @@ impl ClientConnection {
         self.socket.set_blocking(true)
     }
 
-    /// Whether the service has neither closed the connection nor sent anything unasked since its
-    /// last answer. The connection must block, and blocks again afterwards.
-    pub(crate) fn is_silent(&self) -> bool {
-        let read = self.socket.set_blocking(false).and_then(|()| self.socket.read(&mut [0]));
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    /// Whether the service has neither closed the connection nor sent anything unasked, watermarks
+    /// aside, since its last answer. The connection must block, and blocks again afterwards.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let emptied = self.socket.set_blocking(false).and_then(|()| {
+            while self.receive()?.bytes > 0 && matches!(self.take_watermarks(), Ok(false)) {}
+            Ok(())
+        });
+        emptied.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             && self.socket.set_blocking(true).is_ok()
     }
 }

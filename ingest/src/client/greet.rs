@@ -84,6 +84,9 @@ fn refusal(status: Status, server: &Limits, dim: u32) -> String {
             "{status}: the server stores an id for every vector (--columns id), and this client \
             sends none"
         ),
+        Status::NoSuchAck => format!(
+            "{status}: the server keeps no log (--sink null), so nothing it answers is stored"
+        ),
         Status::ShuttingDown => format!("{status}: the server stops; try again when it runs"),
         _ => format!("the server refused the hello: {status}"),
     }
@@ -91,13 +94,16 @@ fn refusal(status: Status, server: &Limits, dim: u32) -> String {
 
 /// Refuses an answer that accepts the hello and doesn't fit it.
 fn check_fit(hello: &Hello, answer: &HelloAnswer) -> Result<(), GreetError> {
-    let Limits { dim, max_vectors, columns } = answer.limits;
+    let Limits { dim, max_vectors, columns, .. } = answer.limits;
     let refuse = |field, got, asked: String| Err(GreetError::Contradicted { field, got, asked });
     if dim != hello.dim {
         return refuse("dimension", dim, hello.dim.to_string());
     }
     if columns.id != hello.ids {
         return refuse("id column", columns.id.into(), u32::from(hello.ids).to_string());
+    }
+    if answer.ack != hello.ack {
+        return refuse("ack level", answer.ack as u32, (hello.ack as u32).to_string());
     }
     if !(1..=VECTORS_MAX).contains(&max_vectors) {
         return refuse("max vectors", max_vectors, format!("1 to {VECTORS_MAX}"));

@@ -343,6 +343,7 @@ fn advice(status: Status) -> &'static str {
         Status::Busy => {
             "its limits per connection are reached: raise its --in-flight or --carry-bytes"
         }
+        Status::NoSpace => "its disk is full: free space there",
         Status::ShuttingDown => "it is stopping: try again when it runs",
         Status::Failed => "see the service's own log",
         _ => "service and client don't speak the same version",

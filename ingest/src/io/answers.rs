@@ -5,17 +5,19 @@
 //! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
 //! and no queue is needed in between.
 
-use slipring::class::PooledBuf;
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
+use super::acks::LaneAcks;
 use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnTable, Moved};
 use super::counters::{Counter, Counters};
+use super::disk::{DiskCall, LaneDisk};
 use super::duty::IoMeters;
+use crate::log::LogProgress;
 use crate::stage::{ConnId, Request, Verdict};
 use crate::wire::frames::{
-    Answer, HELLO_ANSWER_BYTES, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer,
-    write_answer, write_count_answer,
+    AckLevel, Answer, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer, write_answer,
+    write_count_answer,
 };
 
 /// The most answers encoded in one round.
@@ -33,6 +35,8 @@ pub struct AnswerStage {
     pub lane: u16,
     /// The sequence that the lane's next accepted vector gets.
     pub first_row: u64,
+    /// The lane's log, and the call that its committer makes, if its rows are stored.
+    pub log: Option<(LogProgress, DiskCall)>,
 }
 
 /// The answering side of a lane's connections.
@@ -51,6 +55,8 @@ struct Encoder {
     /// The sequence that the next accepted vector has: this stage sees every slot, in order.
     next_row: u64,
     caps: ConnCaps,
+    /// None without a log: then nothing is stored.
+    acks: Option<LaneAcks>,
     /// The answer to an accepted hello.
     hello: HelloAnswer,
     /// Connections with something to send.
@@ -69,10 +75,18 @@ pub(super) enum SendStep {
 
 impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
-        let AnswerStage { stage, verdicts, scores, lane, first_row: next_row } = end;
+        let AnswerStage { stage, verdicts, scores, lane, first_row: next_row, log } = end;
+        let acks = log.map(|(progress, call)| LaneAcks::new(LaneDisk::new(progress, call), lane));
         let (limits, in_flight_max) = (caps.limits, caps.credits(0));
-        let hello = HelloAnswer { status: Status::Ok, limits, lane, in_flight_max };
-        let encoder = Encoder { verdicts, scores, next_row, caps, hello, send_list: Vec::new() };
+        let hello = HelloAnswer {
+            status: Status::Ok,
+            limits,
+            lane,
+            in_flight_max,
+            ack: AckLevel::Received,
+        };
+        let send_list = Vec::new();
+        let encoder = Encoder { verdicts, scores, next_row, caps, acks, hello, send_list };
         Self { stage: Some(stage), encoder }
     }
 
@@ -105,6 +119,32 @@ impl Answers {
         }
     }
 
+    /// Releases the held answers whose rows the disk has, or has lost, and writes the watermarks
+    /// that are due. `memory_wanted`: connections wait for the memory of answers. Returns whether
+    /// answers were released.
+    #[inline]
+    pub(super) fn release(
+        &mut self,
+        table: &mut ConnTable,
+        buffers: &mut IoBuffers,
+        counters: &mut Counters,
+        memory_wanted: bool,
+    ) -> bool {
+        let Encoder { acks, send_list, caps, .. } = &mut self.encoder;
+        let Some(acks) = acks else { return false };
+        let has_released = acks.release(table, counters, |conn| list(send_list, conn));
+        if acks.has_due() {
+            let given = (caps.credits(0), memory_wanted);
+            acks.write_watermarks(table, buffers, given, |conn| list(send_list, conn));
+        }
+        has_released
+    }
+
+    /// What waits for the lane's disk, if it has one.
+    pub(super) fn acks(&mut self) -> Option<&mut LaneAcks> {
+        self.encoder.acks.as_mut()
+    }
+
     /// A connection with something to send.
     pub(super) fn next_to_send(&mut self) -> Option<ConnId> {
         self.encoder.send_list.pop()
@@ -114,17 +154,17 @@ impl Answers {
     pub(super) fn note_writable(&mut self, conn: &mut Conn) {
         if !conn.writable {
             conn.writable = true;
-            if conn.unsent_bytes() > 0 {
-                self.encoder.list(conn);
+            if conn.sendable_bytes() > 0 {
+                list(&mut self.encoder.send_list, conn);
             }
         }
     }
 
     /// Sends a connection's encoded answers, as far as its socket accepts them.
-    pub(super) fn send(conn: &mut Conn, meters: &mut IoMeters) -> SendStep {
+    pub(super) fn send(&mut self, conn: &mut Conn, meters: &mut IoMeters) -> SendStep {
         conn.in_send_list = false;
         let mut step = SendStep::Idle;
-        while conn.writable && conn.unsent_bytes() > 0 {
+        while conn.writable && conn.sendable_bytes() > 0 {
             match conn.send() {
                 Moved::Bytes(_) => {
                     meters.counters.add(Counter::Sends, 1);
@@ -134,9 +174,12 @@ impl Answers {
                 Moved::End | Moved::Gone => return SendStep::Gone,
             }
         }
-        if conn.unsent_bytes() == 0 && conn.out.take().is_some() {
-            conn.out_sent = 0;
+        if conn.out.is_some() && conn.sendable_bytes() == 0 {
             meters.duty.sent(conn.unsent.take_runs());
+            if conn.held.bytes == 0 {
+                (conn.out, conn.out_sent) = (None, 0);
+                self.encoder.acks.iter_mut().for_each(|acks| acks.note_sent(conn));
+            }
         }
         step
     }
@@ -158,21 +201,27 @@ impl Encoder {
         }
         // Without memory the answer waits, and with it the slot. The ring fills up, and nothing
         // more is read.
-        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
+        if conn.out.is_none() {
+            return Outcome::Retry;
+        }
         let verdict = self.verdict(view);
-        let vectors = count(verdict.status, request, counters);
+        let vectors = accepted(verdict.status, request);
         let Ok((first_row, detail)) = self.number(verdict, vectors) else {
             return self.miscounted(verdict);
         };
         if request.reply == Reply::Hello {
-            self.write_hello(out, verdict.status);
-            conn.small_in_flight -= 1;
-            conn.unsent.add(request.received_ns);
-            self.list(conn);
+            self.answer_hello(conn, request, verdict.status);
+            count(verdict.status, vectors, counters);
             return Outcome::Done;
         }
-        let scores = self.scores(view, verdict.status);
+        let rows = first_row..first_row + u64::from(vectors);
+        let stored_through = match &mut self.acks {
+            Some(acks) if request.mode == Mode::Header => acks.stored_through(conn, request, &rows),
+            _ => 0,
+        };
+        let scores = scores(&self.scores, view, verdict.status);
         let bytes = answer_bytes(request.mode, scores.len());
+        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
         if out.len() + bytes > self.caps.output_bytes {
             // Sending makes room; the caps leave enough for everything owed.
             drop_front(out, conn.out_sent);
@@ -193,31 +242,54 @@ impl Encoder {
                 let credits = self.caps.credits(conn.in_flight);
                 let (lane, sequence) = (self.hello.lane, request.sequence);
                 let status = verdict.status;
-                let answer =
-                    Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+                let answer = Answer {
+                    status,
+                    vectors,
+                    sequence,
+                    credits,
+                    lane,
+                    detail,
+                    first_row,
+                    stored_through,
+                    scores,
+                };
                 write_answer(request.mode, &answer, &mut out[at..]);
             }
         }
-        conn.unsent.add(request.received_ns);
-        self.list(conn);
+        let is_held = match &mut self.acks {
+            Some(acks) => acks.hold(conn, request, &rows, bytes),
+            None => false,
+        };
+        if !is_held {
+            conn.unsent.add(request.received_ns, 1);
+            list(&mut self.send_list, conn);
+        }
+        // What becomes of a held one is known when it is released.
+        if !is_held || vectors == 0 {
+            count(verdict.status, vectors, counters);
+        }
         Outcome::Done
     }
 
     /// The answer to a hello: always the connection's first one, so the output has room.
     #[cold]
-    fn write_hello(&self, out: &mut PooledBuf, status: Status) {
-        let (at, answer) = (out.len(), HelloAnswer { status, ..self.hello });
-        let Ok(()) = out.set_len(at + HELLO_ANSWER_BYTES) else {
-            unreachable!("the caps leave room for it")
-        };
-        out[at..].copy_from_slice(&hello_answer(&answer));
+    fn answer_hello(&mut self, conn: &mut Conn, request: &Request, status: Status) {
+        let ack = if status == Status::Ok { request.ack } else { AckLevel::Received };
+        let answer = hello_answer(&HelloAnswer { status, ack, ..self.hello });
+        if conn.out.as_mut().is_none_or(|out| out.extend_from_slice(&answer).is_err()) {
+            unreachable!("the caps leave room for it");
+        }
+        conn.small_in_flight -= 1;
+        conn.unsent.add(request.received_ns, 1);
+        list(&mut self.send_list, conn);
     }
 
     /// An answer whose connection is gone.
     #[cold]
     fn orphan(&mut self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
         let verdict = self.verdict(view);
-        let vectors = count(verdict.status, view.meta(), counters);
+        let vectors = accepted(verdict.status, view.meta());
+        count(verdict.status, vectors, counters);
         if self.number(verdict, vectors).is_err() {
             return self.miscounted(verdict);
         }
@@ -250,34 +322,42 @@ impl Encoder {
     fn verdict(&self, view: &View<'_, Request>) -> Verdict {
         self.verdicts.row(view).map_or_else(|_| Verdict::default(), |row| row[0])
     }
+}
 
-    /// The scores that the answer says.
-    #[inline(always)]
-    fn scores<'v>(&'v self, view: &'v View<'_, Request>, status: Status) -> &'v [f32] {
-        let request = view.meta();
-        match self.scores.row(view) {
-            Ok(row) if status == Status::Ok && request.reply == Reply::Scores => {
-                &row[..request.vectors as usize]
-            }
-            _ => &[],
+/// The scores that the answer says.
+#[inline(always)]
+fn scores<'v>(
+    column: &'v ColumnReader<f32>,
+    view: &'v View<'_, Request>,
+    status: Status,
+) -> &'v [f32] {
+    let request = view.meta();
+    match column.row(view) {
+        Ok(row) if status == Status::Ok && request.reply == Reply::Scores => {
+            &row[..request.vectors as usize]
         }
-    }
-
-    /// Puts a connection into the list of those with something to send.
-    #[inline]
-    fn list(&mut self, conn: &mut Conn) {
-        if !conn.in_send_list {
-            conn.in_send_list = true;
-            self.send_list.push(conn.id);
-        }
+        _ => &[],
     }
 }
 
-/// Counts an answer, and returns the number of vectors that it accepts.
+/// Puts a connection into the list of those with something to send.
 #[inline]
-fn count(status: Status, request: &Request, counters: &mut Counters) -> u32 {
-    let vectors = if status == Status::Ok { request.vectors } else { 0 };
+fn list(send_list: &mut Vec<ConnId>, conn: &mut Conn) {
+    if !conn.in_send_list {
+        conn.in_send_list = true;
+        send_list.push(conn.id);
+    }
+}
+
+/// The number of vectors that an answer accepts.
+#[inline(always)]
+fn accepted(status: Status, request: &Request) -> u32 {
+    if status == Status::Ok { request.vectors } else { 0 }
+}
+
+/// Counts an answer.
+#[inline]
+fn count(status: Status, vectors: u32, counters: &mut Counters) {
     counters.add_answer(status);
     counters.add(Counter::VectorsAnswered, u64::from(vectors));
-    vectors
 }

@@ -5,6 +5,8 @@
 //! received: |......carry......|        owed: in flight (slots without an answer yet) + out (encoded, not sent)
 //!           ^ frame boundary            `in flight x largest answer + out` never exceeds the output's size
 //! ```
+//! The last bytes of `out` may have to wait for the disk. The requests that they answer count as in
+//! flight until then, their bytes as encoded.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -15,8 +17,10 @@ use rustix::net::RecvFlags;
 use slipring::class::PooledBuf;
 
 use super::duty::Unsent;
+use super::held::HeldShare;
+use super::marks::StoredMarks;
 use crate::stage::ConnId;
-use crate::wire::frames::{Limits, Mode, answer_bytes};
+use crate::wire::frames::{AckLevel, Limits, Mode, answer_bytes};
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(super) struct Conn {
     pub(super) mode: Option<Mode>,
     /// Whether its hello was accepted, which header mode starts with.
     pub(super) is_greeted: bool,
+    /// What its answers mean.
+    pub(super) ack: AckLevel,
     pub(super) phase: ConnPhase,
     /// Whether the client's end of stream was seen.
     pub(super) at_end: bool,
@@ -59,6 +65,10 @@ pub(super) struct Conn {
     /// Encoded answers from `out_sent` on.
     pub(super) out: Option<PooledBuf>,
     pub(super) out_sent: usize,
+    /// Answers at the end of `out` that wait for the disk.
+    pub(super) held: HeldShare,
+    /// What it is told about its requests in the log.
+    pub(super) marks: StoredMarks,
     /// When the requests answered in `out` were received.
     pub(super) unsent: Unsent,
     /// The number of requests in slots, and that of what doesn't count as one there: requests
@@ -94,18 +104,21 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    fn new(id: ConnId, socket: Socket) -> Self {
+    fn new(id: ConnId, socket: Socket, ack: AckLevel) -> Self {
         Self {
             id,
             socket,
             mode: None,
             is_greeted: false,
+            ack,
             phase: ConnPhase::Open,
             at_end: false,
             carry: None,
             carry_arrival: Arrival::default(),
             out: None,
             out_sent: 0,
+            held: HeldShare::default(),
+            marks: StoredMarks::default(),
             unsent: Unsent::default(),
             in_flight: 0,
             small_in_flight: 0,
@@ -157,7 +170,7 @@ impl Conn {
     /// Sends encoded answers, as many as the socket accepts in one call.
     pub(super) fn send(&mut self) -> Moved {
         let Some(out) = &self.out else { return Moved::NotNow };
-        let moved = self.socket.send(&out[self.out_sent..]);
+        let moved = self.socket.send(&out[self.out_sent..out.len() - self.held.bytes]);
         match moved {
             Moved::Bytes(bytes) => self.out_sent += bytes,
             Moved::NotNow => self.writable = false,
@@ -170,6 +183,18 @@ impl Conn {
     #[inline]
     pub(super) fn unsent_bytes(&self) -> usize {
         self.out.as_ref().map_or(0, |out| out.len() - self.out_sent)
+    }
+
+    /// Those that may be sent now.
+    #[inline]
+    pub(super) fn sendable_bytes(&self) -> usize {
+        self.unsent_bytes() - self.held.bytes
+    }
+
+    /// Requests that the client has no answer to, as far as it is our doing.
+    #[inline]
+    fn unanswered(&self) -> u32 {
+        self.in_flight + self.held.requests
     }
 
     /// Whether every accepted request is answered and the answer is sent.
@@ -210,6 +235,8 @@ pub(super) struct ConnCaps {
     in_flight_max: u32,
     /// What the answer to a hello says.
     pub(super) limits: Limits,
+    /// The disk is full: no request is accepted.
+    pub(super) is_disk_full: bool,
 }
 
 impl ConnCaps {
@@ -227,6 +254,7 @@ impl ConnCaps {
             owed_max,
             in_flight_max,
             limits: *limits,
+            is_disk_full: false,
         }
     }
 
@@ -234,7 +262,7 @@ impl ConnCaps {
     /// one more answer besides those that are owed.
     #[inline]
     pub(super) fn is_full(&self, conn: &Conn) -> bool {
-        conn.in_flight >= self.in_flight_max || self.owed(conn) > self.owed_max
+        conn.unanswered() >= self.in_flight_max || self.owed(conn) > self.owed_max
     }
 
     /// The same for refusals, including the last one.
@@ -244,12 +272,18 @@ impl ConnCaps {
             || self.owed(conn) + refusals * self.refusal_bytes > self.output_bytes
     }
 
+    /// Whether a connection isn't read because the disk is full: it can't be told so.
+    #[inline]
+    pub(super) fn waits_for_space(&self, conn: &Conn) -> bool {
+        self.is_disk_full && conn.mode == Some(Mode::Count)
+    }
+
     /// How many more requests are accepted from a connection before [`ConnCaps::is_full`].
     pub(super) fn requests_room(&self, conn: &Conn) -> usize {
         if self.is_full(conn) {
             return 0;
         }
-        let in_flight = (self.in_flight_max - conn.in_flight) as usize;
+        let in_flight = (self.in_flight_max - conn.unanswered()) as usize;
         in_flight.min((self.owed_max - self.owed(conn)) / self.answer_bytes_max + 1)
     }
 
@@ -274,6 +308,8 @@ pub(super) struct ConnTable {
     free: Vec<u32>,
     len: usize,
     conns_max: usize,
+    /// What answers mean on a connection that doesn't say it.
+    ack: AckLevel,
 }
 
 #[derive(Debug)]
@@ -283,10 +319,11 @@ struct ConnPlace {
 }
 
 impl ConnTable {
-    /// Room for `conns_max` connections.
-    pub(super) fn new(conns_max: usize) -> Self {
+    /// Room for `conns_max` connections, whose answers mean `ack` unless they ask for something
+    /// else.
+    pub(super) fn new(conns_max: usize, ack: AckLevel) -> Self {
         let (places, free) = (Vec::with_capacity(conns_max), Vec::with_capacity(conns_max));
-        Self { places, free, len: 0, conns_max }
+        Self { places, free, len: 0, conns_max, ack }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -307,7 +344,7 @@ impl ConnTable {
         self.len += 1;
         let place = &mut self.places[index as usize];
         let id = ConnId { index, generation: place.generation };
-        place.conn.insert(Conn::new(id, socket))
+        place.conn.insert(Conn::new(id, socket, self.ack))
     }
 
     /// The connection, unless it is gone, even if another is in its place.
@@ -436,7 +473,7 @@ mod tests {
 
     /// A table of `conns` connections.
     fn table(conns: usize) -> (ConnTable, Vec<ConnId>) {
-        let mut table = ConnTable::new(conns);
+        let mut table = ConnTable::new(conns, AckLevel::Received);
         let socket = || Socket::unix(UnixStream::pair().unwrap().0).unwrap();
         let ids = (0..conns).map(|_| table.insert(socket()).id).collect();
         (table, ids)
@@ -473,5 +510,11 @@ mod tests {
         conn.in_flight = 2;
         assert!(!caps.is_full(conn) && caps.requests_room(conn) == 1);
         assert_eq!((caps.credits(0), caps.credits(2), caps.credits(4)), (3, 1, 0));
+        // Requests whose answers are held take their places, and their bytes count once.
+        (conn.held.requests, conn.held.bytes) = (1, answer);
+        conn.in_flight = 1;
+        assert!(!caps.is_full(conn) && caps.requests_room(conn) == 1);
+        conn.in_flight = 2;
+        assert!(caps.is_full(conn) && caps.requests_room(conn) == 0);
     }
 }

@@ -1,42 +1,34 @@
-//! The driver: one IO thread's round, from readiness to answers, and its end.
+//! The driver: one IO thread's round, from readiness to answers.
 //!
 //! ```text
 //! wait for readiness ─▶ receive and cut ─▶ flush ─▶ inline stages, reclaim ─▶ answers ─▶ send ─┐
 //!        ▲                                                                                      │
 //!        └───────────────── idle? spin, yield, or sleep with the lane's eventfd ◀───────────────┘
 //! ```
-//! It ends within one deadline:
-//!
-//! ```text
-//! asked to stop    half of the time           deadline
-//!   |-- requests ----|                            |      complete frames that were received are accepted and answered
-//!   |-- answers, and clients that end their side -|      a client that doesn't read holds up this, and nothing else
-//!           |-- stages, sink, last segment -------|      from the last request on: at half of the time at the latest
-//! ```
-//! Nothing more is read from clients. What isn't done by the deadline is given up and counted.
+//! How it ends is in `drain`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use slipring::latency::Clock;
-use slipring::pipeline::{CloseReport, Idle, Lane, Wait};
+use slipring::pipeline::{Idle, Lane, Wait};
 
 use super::answers::{AnswerStage, Answers, SendStep};
 use super::buffers::IoBuffers;
 use super::conn::{Arrival, ConnCaps, ConnPhase, ConnTable, Socket};
-use super::counters::{Counter, Counts};
+use super::counters::Counter;
 use super::duty::{Activity, IoMeters};
 use super::intake::{Intake, IntakeStep, PoolReceive};
-use super::linger::{LingerList, part};
+use super::linger::LingerList;
 use super::lobby::{Guest, LobbyPlace, LobbySeat, Reception};
 use super::overdue::{Circumstances, Overdue, TimeLimits, oldest_unfinished};
 use super::poller::{Accepted, EVENTS_MAX, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
-use super::watch::{ClassUse, IoReport, IoWatch, PoolUse};
+use super::watch::IoWatch;
 use crate::notice;
 use crate::stage::{ConnId, Request};
-use crate::wire::frames::Limits;
+use crate::wire::frames::{AckLevel, Limits};
 
 /// The most connections read in one round.
 const READS_MAX: usize = 64;
@@ -45,7 +37,7 @@ const READS_MAX: usize = 64;
 const ACCEPTS_MAX: usize = 64;
 /// The longest sleep while something isn't reclaimed (so that gauges stay fresh), and the longest
 /// at all.
-const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
+pub(super) const SLEEP_UNRECLAIMED: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The options of a driver.
@@ -57,6 +49,8 @@ pub struct DriverOptions {
     pub connections_max: usize,
     /// The most unanswered requests of one connection.
     pub in_flight_max: u32,
+    /// What answers mean on a connection that can't say it: count mode, and version 1.
+    pub ack: AckLevel,
     /// The time limits of a connection.
     pub times: TimeLimits,
     /// What the thread does while it is idle.
@@ -69,21 +63,21 @@ pub struct DriverOptions {
 
 /// The state of one IO thread.
 pub struct Driver {
-    lane: Lane<Request>,
-    parser: Parser,
-    table: ConnTable,
-    intake: Intake,
-    answers: Answers,
-    buffers: IoBuffers,
-    listeners: LaneListeners,
-    poller: SocketPoller,
+    pub(super) lane: Lane<Request>,
+    pub(super) parser: Parser,
+    pub(super) table: ConnTable,
+    pub(super) intake: Intake,
+    pub(super) answers: Answers,
+    pub(super) buffers: IoBuffers,
+    pub(super) listeners: LaneListeners,
+    pub(super) poller: SocketPoller,
     idle: Idle,
-    meters: IoMeters,
-    seat: LobbySeat,
+    pub(super) meters: IoMeters,
+    pub(super) seat: LobbySeat,
     /// The place of each connection, by its index.
     places: Vec<Option<LobbyPlace>>,
-    stop: Arc<AtomicBool>,
-    drain_time: Duration,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) drain_time: Duration,
     overdue: Overdue,
     lingering: LingerList,
 }
@@ -102,15 +96,15 @@ impl Driver {
         stop: Arc<AtomicBool>,
         options: &DriverOptions,
     ) -> std::io::Result<Self> {
-        let DriverOptions { limits, connections_max, in_flight_max, times, wait, drain, clock } =
-            *options;
+        let DriverOptions { limits, connections_max, in_flight_max, ack, times, .. } = *options;
+        let DriverOptions { wait, drain, clock, .. } = *options;
         let poller = SocketPoller::new(seat.bell(), lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
         let meters = IoMeters::new(clock, READS_MAX + 1);
         Ok(Self {
             parser: Parser(limits),
-            table: ConnTable::new(connections_max),
+            table: ConnTable::new(connections_max, ack),
             intake: Intake::new(&limits, caps, lane.max_slice_bytes(), connections_max),
             answers: Answers::new(end, caps),
             buffers,
@@ -137,15 +131,6 @@ impl Driver {
         IoWatch { counters, duty, lane, stages, classes: self.buffers.pool() }
     }
 
-    /// Serves until it is stopped or its lane fails, then drains, and returns the sink's deadline.
-    pub fn run(mut self) -> (IoReport, CloseReport, Instant) {
-        let mut failure = None;
-        while !self.stop.load(Ordering::Acquire) && failure.is_none() {
-            failure = self.turn();
-        }
-        self.drain(failure)
-    }
-
     /// One turn of [`Driver::run`]: a round, and a wait as the strategy says. Some: the lane has
     /// failed.
     pub fn turn(&mut self) -> Option<String> {
@@ -154,7 +139,8 @@ impl Driver {
     }
 
     /// Everything but waiting. Returns whether anything moved.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
+        let released = self.release_answers();
         let moved = self.receive();
         // Frames that a stall had held up may be accepted without a receive.
         let received = moved || self.meters.duty.has_accepted();
@@ -182,7 +168,7 @@ impl Driver {
         while let Some(id) = self.lingering.pop_over(&mut self.table) {
             self.abandon(id);
         }
-        let moved = received || !progress.is_idle() || answered || sent;
+        let moved = received || !progress.is_idle() || answered || released || sent;
         if moved {
             self.meters.end_busy_round();
         }
@@ -294,7 +280,8 @@ impl Driver {
         let Self { table, intake, parser, buffers, .. } = self;
         intake.waiters.forget_gone(table);
         let (is_full, carries_wanted) = (intake.is_full(), intake.waiters.carries_wanted(buffers));
-        let given = Circumstances { parser, now_ns, is_full, carries_wanted };
+        let caps = intake.caps();
+        let given = Circumstances { parser, now_ns, is_full, caps, carries_wanted };
         let found = self.overdue.look(table, &given);
         for (id, limit) in found.over {
             self.meters.counters.add(limit, 1);
@@ -310,17 +297,31 @@ impl Driver {
         }
     }
 
-    fn encode_answers(&mut self) -> bool {
+    pub(super) fn encode_answers(&mut self) -> bool {
         let Self { answers, table, buffers, meters, .. } = self;
         answers.encode(table, buffers, &mut meters.counters)
     }
 
+    /// Looks at the log: what it has may be answered, and a full disk is noted.
+    #[inline]
+    pub(super) fn release_answers(&mut self) -> bool {
+        let Self { answers, table, intake, buffers, meters, .. } = self;
+        let memory_wanted = intake.waiters.need_output();
+        let released = answers.release(table, buffers, &mut meters.counters, memory_wanted);
+        if let Some(acks) = answers.acks()
+            && acks.is_disk_full() != intake.caps().is_disk_full
+        {
+            intake.note_disk(acks.is_disk_full(), table);
+        }
+        released
+    }
+
     /// Sends encoded answers. Returns whether anything moved.
-    fn send(&mut self) -> bool {
+    pub(super) fn send(&mut self) -> bool {
         let mut moved = false;
         while let Some(id) = self.answers.next_to_send() {
             let Some(conn) = self.table.get_mut(id) else { continue };
-            let sent = Answers::send(conn, &mut self.meters);
+            let sent = self.answers.send(conn, &mut self.meters);
             if self.intake.waiters.need_output() {
                 self.intake.release_output(conn, &mut self.buffers);
             }
@@ -338,7 +339,7 @@ impl Driver {
     }
 
     /// Waits as the strategy says, then collects readiness. Some: the lane has failed.
-    fn wait(&mut self, is_busy: bool) -> Option<String> {
+    pub(super) fn wait(&mut self, is_busy: bool) -> Option<String> {
         let asleep = !is_busy && !self.intake.has_work(&self.buffers) && self.idle.pass();
         if is_busy {
             self.idle.reset();
@@ -360,11 +361,13 @@ impl Driver {
             // Between the announcement and the wait a release, an answer or a failure makes the
             // lane's eventfd readable.
             let timeout = self.sleep_max();
-            if self.lane.prepare_sleep(self.intake.is_full()) {
+            let may_sleep = self.answers.acks().is_none_or(|acks| acks.may_sleep());
+            if may_sleep && self.lane.prepare_sleep(self.intake.is_full()) {
                 self.meters.counters.add(Counter::Sleeps, 1);
                 self.look(Some(timeout));
             }
             self.lane.awake();
+            self.answers.acks().into_iter().for_each(|acks| acks.awake());
             self.idle.reset();
         }
         self.meters.duty.begin_round(waited);
@@ -380,11 +383,14 @@ impl Driver {
         })
     }
 
-    fn sleep_max(&self) -> Duration {
+    fn sleep_max(&mut self) -> Duration {
         let unreclaimed = self.lane.slots_in_use() > 0;
-        let timers = self.listeners.are_paused()
+        let has_due = self.answers.acks().is_some_and(|acks| acks.has_due());
+        let timers = has_due
+            || self.listeners.are_paused()
             || !self.lingering.is_empty()
             || self.intake.is_closed()
+            || self.intake.caps().is_disk_full
             || self.intake.waiters.len() > 0;
         if unreclaimed || timers {
             return SLEEP_UNRECLAIMED;
@@ -470,7 +476,7 @@ impl Driver {
     }
 
     /// No more requests are accepted from a connection. Owed answers are sent, then it ends.
-    fn end_requests(&mut self, id: ConnId) {
+    pub(super) fn end_requests(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         if conn.phase == ConnPhase::Open {
             conn.phase = ConnPhase::Ending;
@@ -515,80 +521,5 @@ impl Driver {
         drop(conn);
         self.places[id.index as usize] = None;
         self.listeners.resume(&self.poller);
-    }
-
-    /// Drains, and returns the sink's deadline.
-    fn drain(mut self, mut failure: Option<String>) -> (IoReport, CloseReport, Instant) {
-        let start = Instant::now();
-        let (requests_until, until) = (start + self.drain_time / 2, start + self.drain_time);
-        self.intake.close();
-        self.seat.close();
-        self.poller.forget_bell(self.seat.bell());
-        self.listeners.remove_all(&self.poller);
-        self.end_drained(false);
-        while failure.is_none() && self.table.len() > 0 && Instant::now() < until {
-            let is_busy = self.round();
-            self.end_drained(Instant::now() >= requests_until);
-            failure = self.wait(is_busy);
-        }
-        let left = self.table.iter_mut().filter(|conn| conn.phase != ConnPhase::Lingering).count();
-        self.meters.counters.add(Counter::Broken, left as u64);
-        let pool = PoolUse { stats: self.lane.stats().pool, right_size: self.lane.right_size() };
-        let (counts, classes, close) = self.close_lane(until);
-        let failure = failure.or(close.failure.as_ref().map(ToString::to_string));
-        (IoReport { counts, left, failure, pool: Some(pool), classes: Some(classes) }, close, until)
-    }
-
-    /// A connection ends once the complete frames received from it are accepted; with `all`, every
-    /// connection ends now. When the last one has ended, the stream ends, so that stages and sink
-    /// complete their work while clients still read.
-    fn end_drained(&mut self, all: bool) {
-        if all {
-            self.intake.take_stalled();
-        }
-        let Self { table, intake, parser, .. } = self;
-        let stalled = intake.stalled_conn();
-        let (mut open, mut ending) = (false, Vec::new());
-        for conn in table.iter_mut().filter(|conn| conn.phase == ConnPhase::Open) {
-            let holds_frame = Some(conn.id) == stalled || parser.has_carried_frame(conn);
-            if holds_frame && !all {
-                open = true;
-            } else {
-                ending.push(conn.id);
-            }
-        }
-        ending.into_iter().for_each(|id| self.end_requests(id));
-        if !open && self.intake.stalled_conn().is_none() {
-            self.lane.begin_close();
-        }
-    }
-
-    /// Ends the stream and drains it, including answers. The sink has until the deadline.
-    fn close_lane(mut self, until: Instant) -> (Counts, ClassUse, CloseReport) {
-        self.intake.take_stalled();
-        self.lane.begin_close();
-        // Also if the lane has failed: the answering stage reaches the end, or finds that it waits
-        // for a dead stage.
-        while !self.answers.has_ended() && Instant::now() < until {
-            let progress = self.lane.poll();
-            if !self.encode_answers() && progress.is_idle() && !self.answers.has_ended() {
-                let pause = SLEEP_UNRECLAIMED.min(until.saturating_duration_since(Instant::now()));
-                if self.buffers.take_short() {
-                    std::thread::sleep(pause)
-                } else {
-                    self.lane.wait(true, pause)
-                }
-            }
-        }
-        // Clients that are given up get what can be sent without waiting.
-        self.send();
-        self.table.iter_mut().for_each(part);
-        // The answering stage is dropped last: dropped before the end, it would count as failed,
-        // not as late.
-        let Self { lane, mut meters, answers, buffers, .. } = self;
-        meters.counters.set(Counter::MemoryRefusals, buffers.refusals());
-        let close = lane.close(until.saturating_duration_since(Instant::now()));
-        drop(answers);
-        (meters.counters.reader().counts(), ClassUse(buffers.stats()), close)
     }
 }

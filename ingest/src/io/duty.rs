@@ -232,14 +232,16 @@ pub(super) struct Unsent {
 const RUNS: usize = 8;
 
 impl Unsent {
-    /// One more answer.
+    /// One more answer, or several.
     #[inline]
-    pub(super) fn add(&mut self, received_ns: u64) {
+    pub(super) fn add(&mut self, received_ns: u64, answers: u32) {
         let len = usize::from(self.len);
         match self.runs[..len].last_mut() {
-            Some((last_ns, requests)) if *last_ns == received_ns || len == RUNS => *requests += 1,
+            Some((last_ns, requests)) if *last_ns == received_ns || len == RUNS => {
+                *requests += answers
+            }
             _ => {
-                self.runs[len] = (received_ns, 1);
+                self.runs[len] = (received_ns, answers);
                 self.len += 1;
             }
         }
@@ -306,7 +308,7 @@ mod tests {
         meters.duty.end(Activity::Receive);
         meters.duty.flushed();
         let mut unsent = Unsent::default();
-        [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns));
+        [1100, 1100, 1300].into_iter().for_each(|received_ns| unsent.add(received_ns, 1));
         at(2000);
         meters.duty.sent(unsent.take_runs());
         meters.duty.end(Activity::Send);
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn a_connection_that_does_not_read_keeps_its_count() {
         let mut unsent = Unsent::default();
-        (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns));
+        (0..3 * RUNS as u64).for_each(|received_ns| unsent.add(received_ns, 1));
         let runs: Vec<(u64, u32)> = unsent.take_runs().collect();
         assert_eq!((runs.len(), runs[RUNS - 1]), (RUNS, (RUNS as u64 - 1, 2 * RUNS as u32 + 1)));
     }

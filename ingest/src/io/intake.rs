@@ -103,6 +103,8 @@ impl Intake {
         meters: &mut IoMeters,
     ) -> IntakeStep {
         match conn.phase {
+            // Its turn comes when there is space.
+            ConnPhase::Open if self.caps.waits_for_space(conn) => IntakeStep::Idle,
             ConnPhase::Open => match conn.carry.take() {
                 Some(carry) => self.receive_into_carry(conn, carry, parser, lane, buffers, meters),
                 None if conn.readable && !self.is_closed => {
@@ -194,6 +196,13 @@ impl Intake {
                 return no_bytes(conn, &moved, &mut meters.counters);
             }
         };
+        // Count mode waits for space with its bytes where they are.
+        if self.caps.is_disk_full {
+            parser.parse(&mut conn.mode, &grant[..bytes]);
+            if self.caps.waits_for_space(conn) {
+                return IntakeStep::Idle;
+            }
+        }
         let whole = whole_bytes(parser, conn.mode, &grant[..bytes], requests_max);
         if whole == 0 {
             if conn.hangup {
@@ -488,6 +497,19 @@ impl Intake {
         self.stalled = Some(receive);
         self.is_full = true;
         counters.add(Counter::Stalls, 1);
+    }
+
+    /// Whether the disk is full. When it has space again, everybody who wasn't read is read.
+    pub(super) fn note_disk(&mut self, is_full: bool, table: &mut ConnTable) {
+        if self.caps.is_disk_full && !is_full {
+            table.iter_mut().for_each(|conn| self.queue(conn));
+        }
+        self.caps.is_disk_full = is_full;
+    }
+
+    /// The bounds of a connection.
+    pub(super) fn caps(&self) -> &ConnCaps {
+        &self.caps
     }
 
     /// The lane has no room in its pool, or has failed.

@@ -133,10 +133,11 @@ mod tests {
 
     use super::super::conn::Socket;
     use super::*;
+    use crate::wire::frames::AckLevel;
 
     /// Connections in a table and in a list, and their clients' ends.
     fn lingering(conns: usize) -> (ConnTable, LingerList, Vec<(ConnId, UnixStream)>) {
-        let mut table = ConnTable::new(conns);
+        let mut table = ConnTable::new(conns, AckLevel::Received);
         let mut list = LingerList::new(Duration::from_millis(4500));
         let add = |_| {
             let (ours, client) = UnixStream::pair().unwrap();

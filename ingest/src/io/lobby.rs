@@ -155,7 +155,6 @@ impl LobbySeat {
         let own = self.own();
         let mut inbox = lock(&own.inbox);
         own.has_mail.store(false, Ordering::Relaxed);
-        own.bell.hush();
         inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 

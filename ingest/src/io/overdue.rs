@@ -5,13 +5,14 @@
 //! clock reading ─▶ collect all that is ready ─▶ send to those that didn't read ─▶ judge by that reading
 //! ```
 //! So what came before the reading is known. A connection with something to read isn't judged: it
-//! is our doing that it isn't read yet. One whose system hasn't got all its answers isn't idle. A
+//! is our doing that it isn't read yet. One whose system hasn't got all its answers isn't idle, nor
+//! is one whose answers wait for the disk: that is our doing too. A
 //! time in which the lane looked after nobody, because it
 //! was full or its thread didn't run, isn't counted.
 
 use std::time::Duration;
 
-use super::conn::{Conn, ConnPhase, ConnTable};
+use super::conn::{Conn, ConnCaps, ConnPhase, ConnTable};
 use super::counters::Counter;
 use super::pusher::Parser;
 use super::queued::queued_bytes;
@@ -62,6 +63,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) now_ns: u64,
     /// The lane is full and reads nobody.
     pub(super) is_full: bool,
+    /// The bounds of a connection; whether the disk is full, so that count mode isn't read.
+    pub(super) caps: &'a ConnCaps,
     /// How many connections wait for a carry buffer, if none is left.
     pub(super) carries_wanted: usize,
 }
@@ -131,7 +134,9 @@ impl Overdue {
             return Some(Counter::UnreadTimeouts);
         }
         // What waits in its socket isn't known until it is read, and it is our doing that it isn't.
+        let waits_for_space = conn.readable && given.caps.waits_for_space(conn);
         let waits = conn.in_read_queue || conn.waits_for_carry || conn.waits_for_output;
+        let waits = waits || waits_for_space;
         if conn.phase != ConnPhase::Open || waits || given.is_full {
             return None;
         }
@@ -162,7 +167,7 @@ impl Overdue {
     /// each look its socket was offered them, because the kernel reports one as writable only when
     /// much of its memory is free, which takes minutes for a client that reads slowly.
     fn is_unread(&self, conn: &mut Conn, now_ns: u64) -> bool {
-        if conn.unsent_bytes() == 0 || conn.writable {
+        if conn.sendable_bytes() == 0 || conn.writable {
             conn.blocked_ns = 0;
             return false;
         }
@@ -215,7 +220,7 @@ mod tests {
 
     use super::super::conn::Socket;
     use super::*;
-    use crate::wire::frames::Limits;
+    use crate::wire::frames::{AckLevel, Limits};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -242,14 +247,21 @@ mod tests {
     fn header_over(look: impl Fn(u64) -> Option<bool>) -> Option<u64> {
         let header = Duration::from_secs(4);
         let mut overdue = Overdue::new(TimeLimits { header, ..TimeLimits::default() }, 0);
-        let mut table = ConnTable::new(1);
+        let mut table = ConnTable::new(1, AckLevel::Received);
         table.insert(Socket::unix(UnixStream::pair().unwrap().0).unwrap()).since_ns = 1;
-        let parser = Parser(Limits::new(1, 1));
+        let limits = Limits::new(1, 1);
+        let (parser, caps) = (Parser(limits), ConnCaps::new(&limits, 1 << 10, 1));
         (1..30).find(|&second| {
             look(second).is_some_and(|is_full| {
                 let now_ns = second * SECOND;
                 assert!(overdue.is_due(now_ns));
-                let given = Circumstances { parser: &parser, now_ns, is_full, carries_wanted: 0 };
+                let given = Circumstances {
+                    parser: &parser,
+                    now_ns,
+                    is_full,
+                    caps: &caps,
+                    carries_wanted: 0,
+                };
                 !overdue.look(&mut table, &given).over.is_empty()
             })
         })

@@ -55,15 +55,10 @@ impl Bell {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)))
     }
 
-    /// Wakes the thread. The bell stays rung until its owner hushes it.
+    /// Wakes the thread, once for each time that it sleeps.
     pub fn ring(&self) {
-        // A full counter is rung already.
+        // A counter that is full after 2^64 rings would ring no more.
         let _full = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
-
-    /// It isn't rung any more.
-    pub(super) fn hush(&self) {
-        let _not_rung = rustix::io::read(&*self.0, &mut [0; 8]);
     }
 }
 
@@ -78,14 +73,11 @@ const NUDGE: u64 = u64::MAX;
 impl SocketPoller {
     pub(super) fn new(bell: &Bell, lane: impl AsFd) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &*bell.0, epoll::EventData::new_u64(NUDGE), epoll::EventFlags::IN)?;
+        // Edge-triggered, so that a bell that was rung needn't be read.
+        let rung = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &*bell.0, epoll::EventData::new_u64(NUDGE), rung)?;
         epoll::add(&epoll, lane, epoll::EventData::new_u64(NUDGE), epoll::EventFlags::IN)?;
         Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
-    }
-
-    /// The bell has been rung, and would wake the thread again and again.
-    pub(super) fn forget_bell(&self, bell: &Bell) {
-        let _gone = epoll::delete(&self.epoll, &*bell.0);
     }
 
     pub(super) fn add_conn(&self, socket: impl AsFd, id: ConnId) -> io::Result<()> {

@@ -13,7 +13,9 @@ use slipring::ring::Received;
 
 use super::conn::{Arrival, Conn, ConnCaps};
 use crate::stage::Request;
-use crate::wire::frames::{Detected, FrameHead, Front, Limits, Mode, Reply, Status, detect, front};
+use crate::wire::frames::{
+    Detected, FrameHead, Front, Limits, Mode, Reply, Status, decode_hello, detect, front,
+};
 
 /// What is at the front of a connection's bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub(super) enum Stop {
     Incomplete { missing_bytes: usize },
     /// Framing is lost, and the last answer is on its way: no more requests are accepted.
     Broken,
-    /// The connection has as much in flight as it may.
+    /// The connection has as much in flight as it may, or the disk is full and it can't be told.
     Capped,
     /// The ring is full.
     Full,
@@ -275,6 +277,9 @@ impl<'a> FramePusher<'a> {
         }
         let permit = self.slot()?;
         let status = head.refusal.unwrap_or(Status::Ok);
+        if let (Status::Ok, Some(hello)) = (status, bytes.first_chunk()) {
+            self.conn.ack = decode_hello(hello).ack;
+        }
         self.push_empty(permit, Mode::Header, 0, status, Reply::Hello)?;
         if status != Status::Ok {
             return Err(Stop::Broken);
@@ -301,6 +306,13 @@ impl<'a> FramePusher<'a> {
         mode: Mode,
         mut refusal: Option<Status>,
     ) -> Result<(Permit, Option<Status>), Stop> {
+        if self.caps.is_disk_full && refusal.is_none() {
+            // Count mode can't express it: it isn't read until there is space.
+            if mode == Mode::Count {
+                return Err(Stop::Capped);
+            }
+            refusal = Some(Status::NoSpace);
+        }
         if self.caps.is_full(self.conn) {
             // Only header mode can express it, and only a limited number of them fit the output.
             if mode == Mode::Count || self.caps.is_full_for_refusals(self.conn) {
@@ -329,10 +341,10 @@ impl<'a> FramePusher<'a> {
     ) -> Result<(), Stop> {
         let (conn, Arrival { ns: received_ns, time_us }) = (self.conn.id, self.arrival);
         let (vectors, sequence, status) = (head.vectors, head.sequence, Status::Ok);
-        let reply = head.reply;
+        let (reply, ack) = (head.reply, self.conn.ack);
         bytes.push(
             head,
-            Request { conn, sequence, vectors, status, mode, reply, received_ns, time_us },
+            Request { conn, sequence, vectors, status, mode, reply, ack, received_ns, time_us },
             self.lane,
         )?;
         self.requests += 1;
@@ -351,8 +363,9 @@ impl<'a> FramePusher<'a> {
         reply: Reply,
     ) -> Result<(), Stop> {
         let (conn, Arrival { ns: received_ns, time_us }) = (self.conn.id, self.arrival);
+        let (vectors, ack) = (0, self.conn.ack);
         let request =
-            Request { conn, sequence, vectors: 0, status, mode, reply, received_ns, time_us };
+            Request { conn, sequence, vectors, status, mode, reply, ack, received_ns, time_us };
         if self.lane.push_empty(request).is_err() {
             return Err(Stop::Closed);
         }

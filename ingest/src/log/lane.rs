@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 use super::buffer::{RecordBuffer, check};
 use super::disk::{BLOCK_BYTES, Disk};
+use super::durable::{DurableMark, MarkFile};
 use super::error::LogError;
 use super::footer::SealedSegment;
 use super::header::RecordTemplate;
@@ -109,6 +110,7 @@ pub struct LaneLog<D: Disk> {
     is_closed: bool,
     /// A segment whose disk has failed, until it is read again.
     dead: Option<(u64, PathBuf)>,
+    mark: MarkFile<D>,
     next_sequence: u64,
     durable_through: u64,
     /// Sealed segments whose records are small, the oldest first.
@@ -152,6 +154,7 @@ impl<D: Disk> LaneLog<D> {
             begun: None,
             is_closed: false,
             dead: None,
+            mark: MarkFile::new(),
             next_sequence,
             durable_through: next_sequence,
             small: small_of(&recovery),
@@ -191,6 +194,27 @@ impl<D: Disk> LaneLog<D> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
+    }
+
+    /// How far the live segment is durable, if its readers haven't been shown yet.
+    fn unshown(&self) -> Option<DurableMark> {
+        let segment = self.segment.as_ref()?;
+        let (epoch, durable) = (self.options.epoch, segment.durable());
+        let mark = DurableMark { epoch, segment: durable.segment, file_bytes: durable.file_bytes };
+        (durable.file_bytes > 0 && !self.mark.is_last(&mark)).then_some(mark)
+    }
+
+    /// Whether readers of the live segment haven't been shown yet how far it is durable.
+    pub(super) fn has_unshown(&self) -> bool {
+        self.unshown().is_some()
+    }
+
+    /// Shows the readers of the live segment how far it is durable, by the lane's file `durable`.
+    /// That is neither synced nor owed to anybody, so a disk that refuses it is no error.
+    pub fn show_durable(&mut self) {
+        if let Some(mark) = self.unshown() {
+            self.mark.write(&self.disk, &self.folders, mark);
+        }
     }
 
     /// Takes back what `close` has said, before a sequence is given: also where it failed, because

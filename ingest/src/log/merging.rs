@@ -90,7 +90,7 @@ impl<D: Disk> Merging<D> {
             Ok(MergeStep::More) => self.at_work = Some((lane, merge)),
             Ok(MergeStep::Merged(merged)) => {
                 self.is_said = false;
-                lane_commit.note_merged(merge.small(), &merged);
+                lane_commit.note_merged(merge.small(), merged);
             }
             Ok(MergeStep::Gone) => {}
             Err(why) => {

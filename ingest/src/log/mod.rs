@@ -20,8 +20,10 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod check;
 mod committer;
 mod disk;
+mod durable;
 mod error;
 mod feed;
 mod fields;
@@ -40,6 +42,7 @@ mod reader;
 mod real_disk;
 mod record;
 mod recover;
+mod retention;
 mod segment;
 mod shape;
 mod space;
@@ -48,8 +51,11 @@ mod sync;
 pub use buffer::{
     LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
 };
+pub(crate) use check::shape_in;
+pub use check::{FileCheck, FileFault, FileState, LaneFile, check_live, check_old, check_sealed};
 pub use committer::{BufferSizes, CommitAsks, Committer};
 pub use disk::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, ReadFrom};
+pub use durable::DurableMark;
 pub(crate) use error::fix_of;
 pub use error::{LogError, RecordFault};
 pub use feed::{FeedError, LaneFeed};
@@ -60,14 +66,15 @@ pub use lane_commit::CommitTimes;
 pub(crate) use merge::MERGE_BYTES;
 pub use names::LogFolders;
 pub use notes::LogNote;
-pub use progress::{LogFigures, LogProgress, LogState};
+pub use progress::{FolderFigures, FolderProgress, LogFigures, LogProgress, LogState};
 pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};
 pub use record::RecordView;
 pub use recover::{Damage, RecoveredFile, Recovery};
+pub use retention::{RetentionLimits, SealedFiles};
 pub use segment::{Placed, SegmentWriter};
 pub use shape::RowShape;
-pub(crate) use shape::shape_of;
+pub(crate) use shape::{segment_schema, shape_of};
 pub(crate) use space::SPACE_KEPT_BYTES;
 pub use sync::{LogPosition, SyncRound};
 

@@ -26,6 +26,8 @@ pub enum LogNote {
         /// Rows that it had.
         rows: u64,
     },
+    /// An old segment can't be removed; it is tried again.
+    NotRemoved(String),
     /// A sealed segment keeps its small records.
     Unmerged {
         /// Its path.
@@ -68,6 +70,9 @@ impl fmt::Display for LogNote {
                  ones begin a new segment",
                 path.display()
             ),
+            Self::NotRemoved(why) => {
+                write!(f, "an old segment can't be removed, and is tried again: {why}")
+            }
             Self::Unmerged { path, why } => write!(
                 f,
                 "the log: {} stays in small batches, which readers read slowly: {why}",

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::footer::SealedSegment;
+use crate::units::RoundedSize;
 
 /// What keeps a log from taking rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum LogState {
 }
 
 impl LogState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Open, Self::NoSpace, Self::Refusing, Self::Ended];
+
     /// The state in one word.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -88,6 +92,61 @@ pub struct LogFigures {
     pub left_open_rows: u64,
     /// Rows that were appended and are lost.
     pub lost_rows: u64,
+}
+
+/// A data folder as other threads see it. Copies show the same folder.
+#[derive(Clone, Debug, Default)]
+pub struct FolderProgress(Arc<FolderCells>);
+
+#[derive(Debug, Default)]
+struct FolderCells {
+    removed_segments: AtomicU64,
+    removed_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+}
+
+/// The figures of a data folder at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderFigures {
+    /// Old segments that were removed since the start.
+    pub removed_segments: u64,
+    /// Bytes of their files.
+    pub removed_bytes: u64,
+    /// Bytes that were free on its disk when something was last written.
+    pub free_bytes: u64,
+}
+
+impl fmt::Display for FolderFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (free, removed) = (RoundedSize(self.free_bytes), RoundedSize(self.removed_bytes));
+        write!(f, "{free} free")?;
+        match self.removed_segments {
+            0 => Ok(()),
+            segments => write!(f, "; {segments} old segments removed, {removed}"),
+        }
+    }
+}
+
+impl FolderProgress {
+    /// All figures of now.
+    #[must_use]
+    pub fn figures(&self) -> FolderFigures {
+        let get = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        FolderFigures {
+            removed_segments: get(&self.0.removed_segments),
+            removed_bytes: get(&self.0.removed_bytes),
+            free_bytes: get(&self.0.free_bytes),
+        }
+    }
+
+    pub(super) fn note_removed(&self, bytes: u64) {
+        self.0.removed_segments.fetch_add(1, Ordering::Relaxed);
+        self.0.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_free(&self, bytes: u64) {
+        self.0.free_bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl LogFigures {
@@ -159,6 +218,12 @@ impl LogProgress {
     #[must_use]
     pub fn is_lost(&self, sequence: u64) -> bool {
         self.lost().iter().any(|range| range.contains(&sequence))
+    }
+
+    /// All rows that were appended and are lost.
+    #[must_use]
+    pub fn lost_rows(&self) -> Vec<Range<u64>> {
+        self.lost().clone()
     }
 
     /// What keeps the log from taking rows.

@@ -10,7 +10,8 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
-use crate::io::{AnswerStage, Bell, Driver, IoReport, IoWatch, Listener, LobbySeat};
+use crate::io::{AnswerStage, Bell, DiskCall, Driver, IoReport, IoWatch, Listener, LobbySeat};
+use crate::log::LogProgress;
 use crate::printable::panic_text;
 use crate::sink::{Sink, SinkCounts};
 use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
@@ -42,6 +43,8 @@ pub(super) struct LaneInputs {
     pub(super) listeners: Vec<Listener>,
     pub(super) seat: LobbySeat,
     pub(super) sink: Box<dyn Sink>,
+    /// The lane's log, and the call that its committer makes.
+    pub(super) log: Option<(LogProgress, DiskCall)>,
     pub(super) stop: Arc<AtomicBool>,
     /// When a stop has to be over, once there is one.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
@@ -202,6 +205,7 @@ fn start_lane(
         scores,
         lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
         first_row,
+        log: inputs.log,
     };
     let driver = Driver::new(
         running,
@@ -292,6 +296,7 @@ mod tests {
             listeners: Vec::new(),
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
+            log: None,
             stop: Arc::clone(&stop),
             stop_by: Arc::default(),
             on_end: Arc::new(|| ()),

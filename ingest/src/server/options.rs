@@ -14,6 +14,7 @@ use crate::io::IoBuffersError;
 use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
 use crate::units::{CpuIds, Size, figure, parse_duration};
+use crate::wire::frames::AckLevel;
 
 /// The kernel's bounds of the time before a silent connection is probed.
 pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
@@ -89,6 +90,10 @@ pub struct ServeOptions {
     /// Folder for the segments; required unless --sink is null
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// What an answer means to clients that can't say it, in count mode and in version 1 of header
+    /// mode: the vectors are received, or stored, which is on the disk (--data)
+    #[arg(long, value_enum, default_value_t = AckWord::Received)]
+    pub ack: AckWord,
     /// Columns of the segments besides sequence and vector: id, from the requests (header mode
     /// version 2), and time, when a request had arrived
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
@@ -103,6 +108,13 @@ pub struct ServeOptions {
     /// Age at which a segment is sealed, however small; SIGUSR1 seals now
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     pub segment_age: Duration,
+    /// Bytes of all lanes' sealed segments, beyond which the oldest are removed, but for the newest
+    /// of each lane [default: none is removed]
+    #[arg(long, value_name = "SIZE")]
+    pub retain_bytes: Option<Size>,
+    /// Time after which a sealed segment is removed [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub retain_for: Option<Duration>,
     /// Time after which vectors are on the disk, at the latest
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = parse_duration)]
     pub commit_interval: Duration,
@@ -237,6 +249,24 @@ pub enum SinkWord {
     Log,
     /// Only count the vectors.
     Null,
+}
+
+/// `--ack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AckWord {
+    /// The vectors are in a lane.
+    Received,
+    /// The vectors are on the disk.
+    Stored,
+}
+
+impl From<AckWord> for AckLevel {
+    fn from(word: AckWord) -> Self {
+        match word {
+            AckWord::Received => Self::Received,
+            AckWord::Stored => Self::Stored,
+        }
+    }
 }
 
 /// `--on-disk-error`.

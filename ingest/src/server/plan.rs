@@ -14,7 +14,7 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
-use super::log_plan::{check_log, log_bytes, merge_bytes, writer_options};
+use super::log_plan::{check_log, held_bytes, log_bytes, merge_bytes, writer_options};
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
     KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
@@ -83,6 +83,7 @@ impl ServePlan {
             dim: options.dim,
             max_vectors: options.max_vectors,
             columns: WireColumns { id: columns.id, time: columns.time },
+            has_log: options.sink == SinkWord::Log,
         };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
@@ -179,6 +180,7 @@ impl ServePlan {
             limits: self.limits,
             connections_max: self.connections_max as usize,
             in_flight_max: options.in_flight,
+            ack: options.ack.into(),
             times: TimeLimits {
                 idle: options.idle_timeout,
                 header: options.header_timeout,
@@ -337,6 +339,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
         ),
         each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
         each("rows on their way to the disk", log_bytes(options), "--dim"),
+        each("answers that wait for the disk", held_bytes(options), "--slots"),
         MemoryPart { what: "merging segments", bytes: merge_bytes(options), option: "--sink" },
     ])
 }

@@ -16,8 +16,8 @@ use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use super::writer::LogWriter;
-use crate::io::{IoWatch, Listener, LobbySeat};
-use crate::log::{LaneFeed, LogProgress};
+use crate::io::{DiskCall, IoWatch, Listener, LobbySeat};
+use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
 use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
@@ -103,11 +103,11 @@ impl Server {
         server.start_lanes(per_lane.into_iter().zip(seats), feeds, &on_end)?;
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
         if let Some(every) = server.plan.options.report_every {
-            let logs = server.logs().to_vec();
+            let logs = (server.logs().to_vec(), server.folder().cloned());
             server.reporter = Some(Reporter::start(Arc::clone(&watches), logs, every)?);
         }
         if let Some(listener) = admin {
-            let exporter = Exporter::new(&watches, server.logs());
+            let exporter = Exporter::new(&watches, server.logs(), server.folder());
             server.admin = Some(Admin::start(listener, Arc::clone(&server.health), exporter)?);
         }
         server.health.accepts.store(true, Ordering::Release);
@@ -117,16 +117,19 @@ impl Server {
     fn start_lanes(
         &mut self,
         seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
-        feeds: Vec<LaneFeed>,
+        feeds: Vec<(LaneFeed, DiskCall)>,
         on_end: &OnServerEnd,
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
         for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
-            let sink = self.sink(feeds.next())?;
+            let (feed, call) = feeds.next().unzip();
+            let log = feed.as_ref().map(|feed: &LaneFeed| feed.progress().clone()).zip(call);
+            let sink = self.sink(feed)?;
             let inputs = LaneInputs {
                 listeners,
                 seat,
                 sink,
+                log,
                 stop: Arc::clone(&self.health.drains),
                 stop_by: Arc::clone(&self.stop_by),
                 on_end: Arc::clone(on_end),
@@ -182,6 +185,12 @@ impl Server {
     #[must_use]
     pub fn logs(&self) -> &[LogProgress] {
         self.log.as_ref().map_or(&[], LogWriter::progress)
+    }
+
+    /// The figures of the data folder; None with a null sink.
+    #[must_use]
+    pub fn folder(&self) -> Option<&FolderProgress> {
+        self.log.as_ref().map(LogWriter::folder)
     }
 
     /// Seals the live segments of all lanes soon: then readers of the data folder find all vectors.
@@ -244,7 +253,9 @@ impl Server {
         }
         if let Some(log) = self.log.take() {
             let progress = log.progress().to_vec();
+            let folder = log.folder().clone();
             totals.add_log(&log.stop(until), &progress);
+            totals.removed_segments = folder.figures().removed_segments;
         }
         totals
     }
@@ -270,14 +281,12 @@ fn start_log(
     plan: &ServePlan,
     seats: &[LobbySeat],
     on_end: &OnServerEnd,
-) -> Result<(Option<LogWriter>, Vec<LaneFeed>), ServeError> {
-    let ring = |seat: &LobbySeat| {
-        let bell = seat.bell().clone();
-        Box::new(move || bell.ring()) as Box<dyn Fn() + Send>
-    };
-    let bells = seats.iter().map(ring).collect();
-    let (log, feeds) = LogWriter::start(data, plan.writer(), bells, Arc::clone(on_end))?;
-    Ok((Some(log), feeds))
+) -> Result<(Option<LogWriter>, Vec<(LaneFeed, DiskCall)>), ServeError> {
+    let calls: Vec<DiskCall> =
+        seats.iter().map(|seat| DiskCall::new(seat.bell().clone())).collect();
+    let bells = calls.iter().cloned().map(|call| Box::new(move || call.call()) as Box<_>);
+    let (log, feeds) = LogWriter::start(data, plan.writer(), bells.collect(), Arc::clone(on_end))?;
+    Ok((Some(log), feeds.into_iter().zip(calls).collect()))
 }
 
 fn open_folder(path: &Path, plan: &ServePlan) -> Result<DataDir, ServeError> {

@@ -1,6 +1,6 @@
 //! The metadata of a slot: which connection sent the request, and what the parser found.
 
-use crate::wire::frames::{Mode, Reply, Status};
+use crate::wire::frames::{AckLevel, Mode, Reply, Status};
 
 /// A connection of a lane. A later connection with the same index has another generation, so an
 /// answer never goes to the wrong connection.
@@ -28,6 +28,8 @@ pub struct Request {
     pub mode: Mode,
     /// What it is answered with; a hello has a slot too.
     pub reply: Reply,
+    /// What its answer means; of a hello's own slot, what the connection's answers will mean.
+    pub ack: AckLevel,
     /// The time of the receive that completed it, by the lane's clock.
     pub received_ns: u64,
     /// The same in microseconds since 1970 in UTC; 0 without a time column.
@@ -68,8 +70,20 @@ impl Default for Request {
             status: Status::Ok,
             mode: Mode::Count,
             reply: Reply::Scores,
+            ack: AckLevel::Received,
             received_ns: 0,
             time_us: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lane has one per slot, and each passes through the caches.
+    #[test]
+    fn a_request_is_small() {
+        assert_eq!(size_of::<Request>(), 40);
     }
 }

@@ -14,7 +14,7 @@ use arrow_schema::{DataType, Field};
 use rustix::process::{Pid, Signal, kill_process};
 use slipring_ingest::sink::read_segments;
 use slipring_ingest::wire::frames::{
-    Answer, HELLO_ANSWER_BYTES, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status,
+    AckLevel, Answer, HELLO_ANSWER_BYTES, HelloAnswer, Limits, Mode, REQUEST_HEADER_BYTES, Status,
     encode_answer, encode_request, hello_answer,
 };
 use slipring_test_support::wait_until;
@@ -390,14 +390,15 @@ fn lying_service(hello: [u8; HELLO_ANSWER_BYTES]) -> (String, Arc<AtomicUsize>) 
 fn a_hello_s_answer_must_fit_the_hello() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; 500], 1))]);
     let (limits, status) = (Limits::new(1, 64), Status::Ok);
-    let good = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
+    let good = HelloAnswer { status, limits, lane: 0, in_flight_max: 64, ack: AckLevel::Received };
     for (at, byte, named) in [
         (5, 1, "id column 1, but 0 was asked for"),
         (8, 5, "dimension 5, but 1 was asked for"),
         (12, 0, "max vectors 0, but 1 to 65535 was asked for"),
         (16, 0, "in flight 0, but 1 or more was asked for"),
         (18, 1, "element type 1, this client knows 0"),
-        (19, 1, "ack level 1, this client knows 0"),
+        (19, 1, "ack level 1, but 0 was asked for"),
+        (19, 2, "ack level 2, this client knows 1"),
         (20, 1, "reserved 1, this client knows 0"),
     ] {
         let mut hello = hello_answer(&good);
@@ -425,7 +426,8 @@ fn false_service(keep_open: bool, answer: impl Fn(&mut TcpStream) + Send + 'stat
             }
             let dim = u32::from_le_bytes(asked[4..8].try_into().unwrap());
             let (limits, status) = (Limits::new(dim, 65_535), Status::Ok);
-            let hello = HelloAnswer { status, limits, lane: 0, in_flight_max: 64 };
+            let hello =
+                HelloAnswer { status, limits, lane: 0, in_flight_max: 64, ack: AckLevel::Received };
             if stream.write_all(&hello_answer(&hello)).is_err() {
                 continue;
             }

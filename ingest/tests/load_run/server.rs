@@ -9,8 +9,8 @@ use std::thread;
 
 use slipring_ingest::client::Target;
 use slipring_ingest::wire::frames::{
-    Answer, Detected, FrameHead, Front, HelloAnswer, Limits, Mode, Reply, Status, detect,
-    encode_answer, front, hello_answer,
+    ANSWER_HEADER_BYTES, Answer, Detected, FrameHead, Front, HelloAnswer, Limits, Mode, Reply,
+    Status, Watermark, decode_hello, detect, encode_answer, front, hello_answer, write_watermark,
 };
 
 pub const LIMITS: Limits = Limits::new(4, 64);
@@ -23,6 +23,8 @@ pub enum Conduct {
     Zeros,
     /// Sends answers one byte per write.
     Trickle,
+    /// The same, with a watermark behind each answer.
+    Watermarks,
     /// Accepts NaN as if it were a number.
     Credulous,
     RefuseEvery(u64, Status),
@@ -38,10 +40,11 @@ pub enum Conduct {
     RowsAlone,
     /// Answers as if framing were lost, and goes on.
     LostAsBusy(u64),
-    /// Refuses as busy, and names a row or a vector at fault, or says what is stored.
+    /// Refuses as busy, and names a row or a vector at fault.
     RefusedRow(u64),
     RefusedDetail(u64),
-    StoredThrough(u64),
+    /// Says that something is stored, and from the next answer on that nothing is.
+    StoredOnce(u64),
     Missing(u64),
     SwapWithNext(u64),
     Twice(u64),
@@ -136,8 +139,9 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
                 Front::Frame(head) if head.reply == Reply::Hello => {
                     let status = head.refusal.unwrap_or(Status::Ok);
                     let (limits, in_flight_max) = (*limits, u16::MAX);
-                    let mut hello =
-                        hello_answer(&HelloAnswer { status, limits, lane: 3, in_flight_max });
+                    let ack = decode_hello(input[at..].first_chunk().unwrap()).ack;
+                    let answer = HelloAnswer { status, limits, lane: 3, in_flight_max, ack };
+                    let mut hello = hello_answer(&answer);
                     if let Conduct::HelloByte(at, byte) = conduct {
                         hello[at] = byte;
                     }
@@ -169,7 +173,8 @@ fn serve(mut stream: impl Socket, conduct: Conduct, limits: &Limits, seen: &Mute
 }
 
 fn send(stream: &mut impl Socket, conduct: Conduct, out: &mut Vec<u8>) -> bool {
-    let step = if conduct == Conduct::Trickle { 1 } else { out.len().max(1) };
+    let trickles = matches!(conduct, Conduct::Trickle | Conduct::Watermarks);
+    let step = if trickles { 1 } else { out.len().max(1) };
     let sent = out.chunks(step).try_for_each(|piece| stream.write_all(piece));
     out.clear();
     !matches!(sent, Err(error) if error.kind() != ErrorKind::Interrupted)
@@ -250,10 +255,22 @@ impl Answers {
             ..Answer::default()
         };
         encode_answer(mode, &answer_fields, &mut answer);
-        if self.conduct == Conduct::StoredThrough(number) {
+        self.note_stored(number, mode, &mut answer);
+        self.emit(number, answer);
+    }
+
+    fn note_stored(&self, number: u64, mode: Mode, answer: &mut Vec<u8>) {
+        if self.conduct == Conduct::StoredOnce(number) {
             answer[32] = 1;
         }
-        self.emit(number, answer);
+        if self.conduct == Conduct::Watermarks && mode == Mode::Header {
+            // A request's sequence is one more than its number.
+            let watermark = Watermark { credits: 1, lane: 3, stored_through: number + 1 };
+            let mut bytes = [0; ANSWER_HEADER_BYTES];
+            write_watermark(&watermark, &mut bytes);
+            answer[32..40].copy_from_slice(&number.to_le_bytes());
+            answer.extend(bytes);
+        }
     }
 
     fn emit(&mut self, number: u64, answer: Vec<u8>) {

@@ -82,7 +82,7 @@ fn a_hello_is_no_request_in_flight() {
             for address in [service.tcp(), service.unix()] {
                 let mut client = Client::silent(&address, Mode::Header, 4);
                 let mut bytes = Vec::new();
-                encode_hello(&Hello { dim: 4, ids: false }, &mut bytes);
+                encode_hello(&Hello::new(4), &mut bytes);
                 (0..cap).for_each(|id| bytes.extend(client.request(id.into(), &vector(4, id))));
                 client.send_bytes(&bytes);
                 let greeted = client.hello_answer().map(|answer| answer.status);

@@ -92,11 +92,11 @@ fn ids_are_neither_invented_nor_dropped() {
             }
         }
         let mut client = Client::silent(&service.tcp(), Mode::Header, DIM);
-        let answer = client.greet(&Hello { dim: DIM, ids: false }).expect("an answer");
+        let answer = client.greet(&Hello::new(DIM)).expect("an answer");
         assert_eq!((answer.status, answer.limits.columns.id), (Status::IdsMissing, true));
         client.expect_end();
         let mut client = Client::silent(&service.tcp(), Mode::Header, DIM);
-        let answer = client.greet(&Hello { dim: DIM, ids: true }).expect("an answer");
+        let answer = client.greet(&Hello { ids: true, ..Hello::new(DIM) }).expect("an answer");
         assert_eq!(answer.status, Status::Ok);
         let (mut bytes, vectors) = (Vec::new(), vector(4, 5).repeat(8));
         // In pieces of every size, so that ids are cut in place and copied.
@@ -151,7 +151,7 @@ fn ids_and_times_arrive_in_the_segments() {
             let mut service =
                 Service::start(DIM, &format!("--max-vectors 8 --columns id,time {words}"));
             let mut client = Client::silent(&service.tcp(), Mode::Header, DIM);
-            client.greet(&Hello { dim: DIM, ids: true }).expect("an answer");
+            client.greet(&Hello { ids: true, ..Hello::new(DIM) }).expect("an answer");
             let (mut draw, mut sent, start_us) = (Draw::new(21), Vec::new(), now_us());
             for request in 0..300 {
                 let count = 1 + draw.below(8) as usize;

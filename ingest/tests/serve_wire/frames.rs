@@ -342,7 +342,7 @@ fn random_bytes_harm_no_other_connection() {
             let mut client = Client::silent(&address, mode, DIM);
             let mut bytes = Vec::new();
             if mode == Mode::Header && draw.below(4) > 0 {
-                encode_hello(&Hello { dim: DIM, ids: draw.below(8) == 0 }, &mut bytes);
+                encode_hello(&Hello { ids: draw.below(8) == 0, ..Hello::new(DIM) }, &mut bytes);
             }
             bytes.extend(random_frames(&client, &mut draw));
             for piece in bytes.chunks(1 + draw.below(200) as usize) {

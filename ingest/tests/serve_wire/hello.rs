@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use slipring_ingest::wire::frames::{
-    Hello, HelloAnswer, Limits, Mode, Status, WireColumns, encode_hello,
+    AckLevel, Hello, HelloAnswer, Limits, Mode, Status, WireColumns, encode_hello,
 };
 use slipring_test_support::within;
 
@@ -16,7 +16,7 @@ const DIM: u32 = 4;
 
 fn hello() -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_hello(&Hello { dim: DIM, ids: false }, &mut bytes);
+    encode_hello(&Hello::new(DIM), &mut bytes);
     bytes
 }
 
@@ -31,17 +31,17 @@ fn the_answer_has_the_server_s_own_values() {
             Service::start(DIM, "--max-vectors 8 --in-flight 5 --columns time --lanes 1");
         let columns = WireColumns { id: false, time: true };
         let limits = Limits { columns, ..Limits::new(DIM, 8) };
-        let (status, lane, in_flight_max) = (Status::Ok, 0, 5);
-        let expected = HelloAnswer { status, limits, lane, in_flight_max };
+        let (status, lane, in_flight_max, ack) = (Status::Ok, 0, 5, AckLevel::Received);
+        let expected = HelloAnswer { status, limits, lane, in_flight_max, ack };
         let mut client = silent(&service);
-        assert_eq!(client.greet(&Hello { dim: DIM, ids: false }), Some(expected));
+        assert_eq!(client.greet(&Hello::new(DIM)), Some(expected));
         client.send(1, &vector(4, 1));
         assert!(client.answer().is_ok());
         // A refusal has them too, so a client learns the dimension.
         for dim in [0, 5, u32::MAX] {
             let mut client = silent(&service);
             let refused = HelloAnswer { status: Status::WrongDimension, ..expected };
-            assert_eq!(client.greet(&Hello { dim, ids: false }), Some(refused));
+            assert_eq!(client.greet(&Hello::new(dim)), Some(refused));
             client.expect_end();
         }
         drop(client);
@@ -70,7 +70,7 @@ fn each_field_is_refused_by_name() {
         for (at, status) in fields {
             let mut client = silent(&service);
             let mut bytes = hello();
-            bytes[at] ^= 1;
+            bytes[at] ^= 2;
             bytes.extend(client.request(1, &vector(4, 1)));
             client.send_bytes(&bytes);
             let answer = client.hello_answer().expect("an answer");

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use slipring_ingest::wire::frames::{
-    AnswerError, AnswerPlace, HELLO_ANSWER_BYTES, Hello, HelloAnswer, Mode, Status, decode_answer,
-    decode_hello_answer, encode_hello, encode_request,
+    ANSWER_HEADER_BYTES, AnswerError, AnswerEvent, AnswerPlace, HELLO_ANSWER_BYTES, Hello,
+    HelloAnswer, Mode, Status, Watermark, answer_event, decode_answer, decode_hello_answer,
+    encode_hello, encode_request,
 };
 
 use super::PATIENCE;
@@ -35,6 +36,8 @@ pub struct Client {
     pub dim: u32,
     /// Bytes received and not yet returned.
     input: Vec<u8>,
+    /// Watermarks that came before, between or behind answers.
+    pub watermarks: Vec<Watermark>,
 }
 
 /// A decoded answer. Count mode has no status except "not refused".
@@ -59,7 +62,7 @@ impl Client {
     pub fn new(address: &Address, mode: Mode, dim: u32) -> Self {
         let mut client = Self::silent(address, mode, dim);
         if mode == Mode::Header {
-            let _closed = client.greet(&Hello { dim, ids: false });
+            let _closed = client.greet(&Hello::new(dim));
         }
         client
     }
@@ -121,7 +124,7 @@ impl Client {
             }
             Address::Unix(path) => Socket::Unix(unix(path)),
         };
-        Self { socket, mode, dim, input: Vec::new() }
+        Self { socket, mode, dim, input: Vec::new(), watermarks: Vec::new() }
     }
 
     pub fn count(address: &Address, dim: u32) -> Self {
@@ -142,7 +145,8 @@ impl Client {
             Socket::Tcp(stream) => Socket::Tcp(stream.try_clone().unwrap()),
             Socket::Unix(stream) => Socket::Unix(stream.try_clone().unwrap()),
         };
-        Self { socket, input: Vec::new(), ..*self }
+        let (mode, dim) = (self.mode, self.dim);
+        Self { socket, mode, dim, input: Vec::new(), watermarks: Vec::new() }
     }
 
     /// The bytes of a request.
@@ -222,6 +226,7 @@ impl Client {
     #[track_caller]
     pub fn answer_or_end(&mut self) -> Option<Answer> {
         loop {
+            self.take_watermarks();
             let decoded =
                 decode_answer(self.mode, &self.input).expect("an answer that follows the protocol");
             if let Some((head, scores)) = decoded {
@@ -251,6 +256,7 @@ impl Client {
     #[track_caller]
     pub fn bytes_of_answer(&mut self) -> Vec<u8> {
         loop {
+            self.take_watermarks();
             if let Some((head, _)) =
                 decode_answer(self.mode, &self.input).expect("an answer that follows the protocol")
             {
@@ -282,11 +288,13 @@ impl Client {
         while self.try_read_more().is_ok_and(|count| count > 0) {}
         self.set_nonblocking(false);
         let mut answers = Vec::new();
+        self.take_watermarks();
         while decode_answer(self.mode, &self.input)
             .expect("an answer that follows the protocol")
             .is_some()
         {
             answers.extend(self.answer_or_end());
+            self.take_watermarks();
         }
         answers
     }
@@ -297,13 +305,13 @@ impl Client {
     pub fn bytes_to_end(&mut self, reset_too: bool) -> Vec<u8> {
         loop {
             match self.try_read_more() {
-                Ok(0) => return std::mem::take(&mut self.input),
-                Err(error) if reset_too && is_reset(&error) => {
-                    return std::mem::take(&mut self.input);
-                }
+                Ok(0) => break,
+                Err(error) if reset_too && is_reset(&error) => break,
                 other => drop(other.expect("the end of the stream")),
             }
         }
+        self.take_watermarks();
+        std::mem::take(&mut self.input)
     }
 
     /// Expects that the service closes the connection without another answer.
@@ -325,6 +333,15 @@ impl Client {
         }?;
         self.input.extend_from_slice(&bytes[..count]);
         Ok(count)
+    }
+
+    /// Takes the watermarks at the front.
+    fn take_watermarks(&mut self) {
+        while let Ok(Some(AnswerEvent::Watermark(watermark))) = answer_event(self.mode, &self.input)
+        {
+            self.watermarks.push(watermark);
+            self.input.drain(..ANSWER_HEADER_BYTES);
+        }
     }
 
     /// Half-close: no more is sent.

@@ -8,6 +8,7 @@ mod merges;
 mod page;
 mod random;
 mod real;
+mod retention;
 mod rows;
 mod sim_disk;
 mod simulation;

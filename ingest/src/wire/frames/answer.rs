@@ -1,13 +1,13 @@
-//! Answers: the status of a request and its scores, as the server writes them and a client reads
-//! them.
+//! What a server sends: answers, each with the status of a request and its scores, and watermarks;
+//! as the server writes them and a client reads them.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::layout::{
     ANSWER_HEADER_BYTES, COUNT_HEADER_BYTES, F32_BYTES, FLAG_SCORES_FOLLOW, HEADER1_BYTES, KIND_AT,
-    KIND_REQUEST, MAGIC, Mode, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT, VERSION1, answer_at,
-    header1_at, u16_at, u32_at, u64_at,
+    KIND_REQUEST, KIND_WATERMARK, MAGIC, Mode, STATUS_AT, VECTORS_MAX, VERSION, VERSION_AT,
+    VERSION1, answer_at, header1_at, u16_at, u32_at, u64_at,
 };
 use super::status::Status;
 
@@ -34,6 +34,9 @@ pub struct Answer<'a> {
     pub detail: u32,
     /// The sequence in the lane of the request's first vector; 0 if it is refused.
     pub first_row: u64,
+    /// The connection's highest sequence such that it, and every accepted request before it on the
+    /// connection, is on the disk; 0 if there is none yet.
+    pub stored_through: u64,
     /// One per vector, or none: in a refusal, and in header mode where they weren't asked for.
     pub scores: &'a [f32],
 }
@@ -106,7 +109,8 @@ fn header1(answer: &Answer<'_>) -> [u8; HEADER1_BYTES] {
 
 #[inline(always)]
 fn header(answer: &Answer<'_>) -> [u8; ANSWER_HEADER_BYTES] {
-    let Answer { status, vectors, sequence, credits, lane, detail, first_row, scores } = *answer;
+    let Answer { status, vectors, sequence, credits, lane, detail, first_row, .. } = *answer;
+    let (scores, stored_through) = (answer.scores, answer.stored_through);
     assert!(vectors <= VECTORS_MAX, "{vectors} vectors don't fit one answer");
     let mut head = [0; ANSWER_HEADER_BYTES];
     head[..MAGIC.len()].copy_from_slice(&MAGIC);
@@ -119,7 +123,42 @@ fn header(answer: &Answer<'_>) -> [u8; ANSWER_HEADER_BYTES] {
     put(answer_at::DETAIL, &detail.to_le_bytes());
     put(answer_at::SEQUENCE, &sequence.to_le_bytes());
     put(answer_at::FIRST_ROW, &first_row.to_le_bytes());
+    put(answer_at::STORED_THROUGH, &stored_through.to_le_bytes());
     head
+}
+
+/// What a server says to a connection of [`Mode::Header`] that it has nothing to answer: how far
+/// its requests are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Requests that the connection may send now.
+    pub credits: u16,
+    /// The lane that the vectors are in.
+    pub lane: u16,
+    /// As in [`Answer::stored_through`].
+    pub stored_through: u64,
+}
+
+/// Writes a watermark, which is laid out as an answer.
+pub fn write_watermark(watermark: &Watermark, out: &mut [u8; ANSWER_HEADER_BYTES]) {
+    let Watermark { credits, lane, stored_through } = *watermark;
+    *out = header(&Answer { credits, lane, stored_through, ..Answer::default() });
+    out[KIND_AT] = KIND_WATERMARK;
+}
+
+/// Changes what an answer of [`Mode::Header`] says about what is stored.
+pub(crate) fn set_stored_through(answer: &mut [u8], stored_through: u64) {
+    answer[answer_at::STORED_THROUGH..answer_at::STORED_THROUGH + 8]
+        .copy_from_slice(&stored_through.to_le_bytes());
+}
+
+/// What is at the front of a server's bytes, behind its answer to the hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerEvent {
+    /// The header of an answer. The scores may still be missing.
+    Answer(AnswerHead),
+    /// A watermark, [`ANSWER_HEADER_BYTES`] long, which answers nothing.
+    Watermark(Watermark),
 }
 
 /// The header of an answer.
@@ -150,7 +189,8 @@ pub struct AnswerPlace {
     pub first_row: u64,
     /// With `NotFinite`, the first vector at fault, counted from 0 in the request.
     pub detail: u32,
-    /// The first sequence that isn't known to be stored; 0 says nothing.
+    /// The connection's highest sequence such that it, and every accepted request before it on the
+    /// connection, is on the disk; 0 if there is none yet.
     pub stored_through: u64,
 }
 
@@ -189,9 +229,8 @@ pub enum AnswerError {
     Count(u32),
 }
 
-/// The header of the answer at the front of `bytes`; None if the header isn't complete yet. The
-/// scores may still be missing.
-pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, AnswerError> {
+/// What is at the front of `bytes`; None if its header isn't complete yet.
+pub fn answer_event(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerEvent>, AnswerError> {
     if bytes.len() < mode.answer_header_bytes() {
         // The answer of an older server, which is shorter, isn't waited for.
         if mode == Mode::Header && bytes.len() > VERSION_AT {
@@ -200,11 +239,18 @@ pub fn answer_head(mode: Mode, bytes: &[u8]) -> Result<Option<AnswerHead>, Answe
         return Ok(None);
     }
     match mode {
-        Mode::Count => count_head(bytes),
-        Mode::Header1 => header1_head(bytes),
-        Mode::Header => header_head(bytes),
+        Mode::Count => count_head(bytes).map(AnswerEvent::Answer),
+        Mode::Header1 => header1_head(bytes).map(AnswerEvent::Answer),
+        Mode::Header => header_event(bytes),
     }
     .map(Some)
+}
+
+/// Whether these bytes are a watermark's first ones, as far as they go; not if there are none.
+pub(crate) fn may_be_watermark(mode: Mode, bytes: &[u8]) -> bool {
+    const START: [u8; KIND_AT + 1] = [MAGIC[0], MAGIC[1], VERSION, KIND_WATERMARK];
+    let start = &bytes[..bytes.len().min(START.len())];
+    mode == Mode::Header && !start.is_empty() && START.starts_with(start)
 }
 
 fn count_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
@@ -237,11 +283,21 @@ fn header1_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
     })
 }
 
-fn header_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
+fn header_event(bytes: &[u8]) -> Result<AnswerEvent, AnswerError> {
     check_version(bytes, VERSION)?;
-    if bytes[KIND_AT] != KIND_REQUEST {
-        return Err(AnswerError::Kind(bytes[KIND_AT]));
+    match bytes[KIND_AT] {
+        KIND_REQUEST => header_head(bytes).map(AnswerEvent::Answer),
+        // What else it may say one day isn't read.
+        KIND_WATERMARK => Ok(AnswerEvent::Watermark(Watermark {
+            credits: u16_at(bytes, answer_at::CREDITS),
+            lane: u16_at(bytes, answer_at::LANE),
+            stored_through: u64_at(bytes, answer_at::STORED_THROUGH),
+        })),
+        kind => Err(AnswerError::Kind(kind)),
     }
+}
+
+fn header_head(bytes: &[u8]) -> Result<AnswerHead, AnswerError> {
     let (vectors, flags) = (u32::from(u16_at(bytes, answer_at::N)), bytes[answer_at::FLAGS]);
     if flags & !FLAG_SCORES_FOLLOW != 0 {
         return Err(AnswerError::Flags(flags));
@@ -279,13 +335,17 @@ fn status(number: u8) -> Result<Status, AnswerError> {
 }
 
 /// The complete answer at the front of `bytes`, and the range of its scores; None if the answer
-/// isn't complete yet.
+/// isn't complete yet. A client that waits for answers alone: a watermark is an error.
 pub fn decode_answer(
     mode: Mode,
     bytes: &[u8],
 ) -> Result<Option<(AnswerHead, Range<usize>)>, AnswerError> {
-    let head = answer_head(mode, bytes)?.filter(|head| bytes.len() >= head.bytes_total);
-    Ok(head.map(|head| (head, mode.answer_header_bytes()..head.bytes_total)))
+    let head = match answer_event(mode, bytes)? {
+        Some(AnswerEvent::Answer(head)) if bytes.len() >= head.bytes_total => head,
+        Some(AnswerEvent::Answer(_)) | None => return Ok(None),
+        Some(AnswerEvent::Watermark(_)) => return Err(AnswerError::Kind(KIND_WATERMARK)),
+    };
+    Ok(Some((head, mode.answer_header_bytes()..head.bytes_total)))
 }
 
 impl fmt::Display for AnswerError {
@@ -298,7 +358,7 @@ impl fmt::Display for AnswerError {
                 write!(f, "an answer has version {got}, this client speaks version {reads}")
             }
             AnswerError::Kind(kind) => {
-                write!(f, "an answer is of kind {kind}, not of kind {KIND_REQUEST}")
+                write!(f, "a frame of the server is of kind {kind}, not of kind {KIND_REQUEST}")
             }
             AnswerError::NoHello(status) => {
                 write!(f, "the hello wasn't answered as one: {status}")

@@ -47,11 +47,39 @@ pub(super) mod hello_answer_at {
 
 /// f32, the only element type that there is.
 const ELEMENT_F32: u8 = 0;
-/// Received, the only acknowledgement that there is.
-const ACK_RECEIVED: u8 = 0;
 /// The bits of columns.
 const COLUMN_ID: u8 = 1;
 const COLUMN_TIME: u8 = 2;
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum AckLevel {
+    /// The vectors are published in a lane.
+    #[default]
+    Received = 0,
+    /// The vectors are on the disk.
+    Stored = 1,
+}
+
+impl AckLevel {
+    /// The level with this number on the wire; None if the number is unknown.
+    pub const fn from_wire(number: u8) -> Option<AckLevel> {
+        match number {
+            0 => Some(AckLevel::Received),
+            1 => Some(AckLevel::Stored),
+            _ => None,
+        }
+    }
+
+    /// The name that options and reports have for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            AckLevel::Received => "received",
+            AckLevel::Stored => "stored",
+        }
+    }
+}
 
 /// What a client says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +88,18 @@ pub struct Hello {
     pub dim: u32,
     /// Whether every request will carry an id for each vector.
     pub ids: bool,
+    /// What the answers to its requests are to mean.
+    pub ack: AckLevel,
+    /// The producer that the client is, which makes its sequences known to the server; 0: none.
+    pub producer: u64,
+}
+
+impl Hello {
+    /// A hello that asks for nothing special: vectors without ids, answers that mean received, and
+    /// no producer.
+    pub const fn new(dim: u32) -> Hello {
+        Hello { dim, ids: false, ack: AckLevel::Received, producer: 0 }
+    }
 }
 
 /// What a server says of itself, whether it accepts the hello or refuses it.
@@ -73,6 +113,8 @@ pub struct HelloAnswer {
     pub lane: u16,
     /// Requests that the connection may have in flight; 65535 if there may be more.
     pub in_flight_max: u16,
+    /// What the answers on this connection mean.
+    pub ack: AckLevel,
 }
 
 /// The first field that this server refuses. A refused hello ends the connection, so its token is
@@ -84,7 +126,7 @@ pub(super) fn hello_refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
         Some(Status::WrongDimension)
     } else if bytes[hello_at::ELEMENT_TYPE] != ELEMENT_F32 {
         Some(Status::WrongElementType)
-    } else if bytes[hello_at::ACK_LEVEL] != ACK_RECEIVED {
+    } else if !is_given(bytes[hello_at::ACK_LEVEL], limits) {
         Some(Status::NoSuchAck)
     } else if columns & !COLUMN_ID != 0 || (columns == COLUMN_ID && !limits.columns.id) {
         Some(Status::NoSuchColumns)
@@ -101,19 +143,36 @@ pub(super) fn hello_refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
     }
 }
 
+/// Whether the server gives the acknowledgement with this number.
+fn is_given(ack: u8, limits: &Limits) -> bool {
+    AckLevel::from_wire(ack).is_some_and(|ack| ack == AckLevel::Received || limits.has_log)
+}
+
+/// The hello at the front of `bytes`, which [`front`](super::front) has read and not refused.
+pub fn decode_hello(bytes: &[u8; REQUEST_HEADER_BYTES]) -> Hello {
+    Hello {
+        dim: u32_at(bytes, hello_at::DIM),
+        ids: bytes[hello_at::COLUMNS] & COLUMN_ID != 0,
+        ack: AckLevel::from_wire(bytes[hello_at::ACK_LEVEL]).unwrap_or_default(),
+        producer: u64_at(bytes, hello_at::PRODUCER),
+    }
+}
+
 /// Appends a hello to `out`.
 pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
     let mut bytes = [0; REQUEST_HEADER_BYTES];
     bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
     (bytes[VERSION_AT], bytes[KIND_AT]) = (VERSION, KIND_HELLO);
     bytes[hello_at::DIM..hello_at::ELEMENT_TYPE].copy_from_slice(&hello.dim.to_le_bytes());
+    bytes[hello_at::ACK_LEVEL] = hello.ack as u8;
     bytes[hello_at::COLUMNS] = u8::from(hello.ids) * COLUMN_ID;
+    bytes[hello_at::PRODUCER..].copy_from_slice(&hello.producer.to_le_bytes());
     out.extend_from_slice(&bytes);
 }
 
 /// The bytes of a hello's answer.
 pub fn hello_answer(answer: &HelloAnswer) -> [u8; HELLO_ANSWER_BYTES] {
-    let HelloAnswer { status, limits, lane, in_flight_max } = *answer;
+    let HelloAnswer { status, limits, lane, in_flight_max, ack } = *answer;
     let mut bytes = [0; HELLO_ANSWER_BYTES];
     bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
     (bytes[VERSION_AT], bytes[KIND_AT], bytes[STATUS_AT]) = (VERSION, KIND_HELLO, status as u8);
@@ -125,7 +184,7 @@ pub fn hello_answer(answer: &HelloAnswer) -> [u8; HELLO_ANSWER_BYTES] {
     put(hello_answer_at::MAX_VECTORS, &limits.max_vectors.to_le_bytes());
     put(hello_answer_at::IN_FLIGHT, &in_flight_max.to_le_bytes());
     put(hello_answer_at::ELEMENT_TYPE, &[ELEMENT_F32]);
-    put(hello_answer_at::ACK_LEVEL, &[ACK_RECEIVED]);
+    put(hello_answer_at::ACK_LEVEL, &[ack as u8]);
     bytes
 }
 
@@ -163,20 +222,22 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
             dim: u32_at(bytes, hello_answer_at::DIM),
             max_vectors: u32_at(bytes, hello_answer_at::MAX_VECTORS),
             columns: WireColumns { id: columns & COLUMN_ID != 0, time: columns & COLUMN_TIME != 0 },
+            has_log: false,
         },
         lane: u16_at(bytes, hello_answer_at::LANE),
         in_flight_max: u16_at(bytes, hello_answer_at::IN_FLIGHT),
+        ack: AckLevel::from_wire(bytes[hello_answer_at::ACK_LEVEL]).unwrap_or_default(),
     }))
 }
 
 /// Refuses an answer that accepts a hello and means something that this build doesn't know.
 fn check_accepted(bytes: &[u8]) -> Result<(), AnswerError> {
-    let columns = bytes[hello_answer_at::COLUMNS];
+    let (columns, ack) = (bytes[hello_answer_at::COLUMNS], bytes[hello_answer_at::ACK_LEVEL]);
     let one = |field, at: usize, known: u8| (field, u32::from(bytes[at]), u32::from(known));
     let fields = [
         ("columns", columns.into(), (columns & (COLUMN_ID | COLUMN_TIME)).into()),
         one("element type", hello_answer_at::ELEMENT_TYPE, ELEMENT_F32),
-        one("ack level", hello_answer_at::ACK_LEVEL, ACK_RECEIVED),
+        one("ack level", hello_answer_at::ACK_LEVEL, ack.min(AckLevel::Stored as u8)),
         ("reserved", u32_at(bytes, hello_answer_at::RESERVED), 0),
     ];
     match fields.into_iter().find(|(_, got, known)| got != known) {

@@ -60,6 +60,8 @@ pub const VERSION1: u8 = 1;
 pub(super) const KIND_HELLO: u8 = 1;
 /// The kind of a request and of its answer.
 pub(super) const KIND_REQUEST: u8 = 2;
+/// The kind of a watermark, which is no answer.
+pub(super) const KIND_WATERMARK: u8 = 3;
 /// The bit of a request's flags that says that ids precede the vectors.
 pub(super) const FLAG_IDS: u16 = 1;
 /// The bit of a request's flags that asks for scores.
@@ -227,6 +229,9 @@ pub struct Limits {
     pub max_vectors: u32,
     /// The server's columns.
     pub columns: WireColumns,
+    /// Whether the server has a log, so that an answer can mean stored. Only a server knows: a
+    /// hello's answer doesn't say it.
+    pub has_log: bool,
 }
 
 /// Limits that a server can't start with.
@@ -242,9 +247,10 @@ pub enum LimitsError {
 }
 
 impl Limits {
-    /// Limits of a server without columns that clients have to know of.
+    /// Limits of a server without a log, and without columns that clients have to know of.
     pub const fn new(dim: u32, max_vectors: u32) -> Limits {
-        Limits { dim, max_vectors, columns: WireColumns { id: false, time: false } }
+        let columns = WireColumns { id: false, time: false };
+        Limits { dim, max_vectors, columns, has_log: false }
     }
 
     /// Bytes of the ids of `vectors` vectors.

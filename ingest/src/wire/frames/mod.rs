@@ -4,7 +4,7 @@
 //! follow each other without a gap. The server reads requests with [`front`] and writes answers
 //! with [`encode_answer`]; a client writes requests with [`encode_request`] and reads answers with
 //! [`decode_answer`]. In header mode the first frame is a hello ([`encode_hello`]), which `front`
-//! reads too.
+//! reads too. Between answers a server may send a watermark: [`answer_event`] tells them apart.
 //!
 //! Promises:
 //! - Nothing here reads a socket, keeps state, or panics on any bytes from the wire.
@@ -38,11 +38,13 @@ mod status;
 mod tests;
 
 pub use answer::{
-    Answer, AnswerError, AnswerHead, AnswerPlace, answer_bytes, answer_head, decode_answer,
-    encode_answer, write_answer, write_count_answer,
+    Answer, AnswerError, AnswerEvent, AnswerHead, AnswerPlace, Watermark, answer_bytes,
+    answer_event, decode_answer, encode_answer, write_answer, write_count_answer, write_watermark,
 };
+pub(crate) use answer::{may_be_watermark, set_stored_through};
 pub use hello::{
-    HELLO_ANSWER_BYTES, Hello, HelloAnswer, decode_hello_answer, encode_hello, hello_answer,
+    AckLevel, HELLO_ANSWER_BYTES, Hello, HelloAnswer, decode_hello, decode_hello_answer,
+    encode_hello, hello_answer,
 };
 pub use layout::{
     ANSWER_HEADER_BYTES, COUNT_HEADER_BYTES, Detected, HEADER1_BYTES, ID_BYTES, Limits,

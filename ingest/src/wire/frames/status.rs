@@ -7,7 +7,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Status {
-    /// Received: the vectors are published in a lane.
+    /// The vectors are published in a lane; on a connection that asked for that, they are on the
+    /// disk.
     #[default]
     Ok = 0,
     /// The request carried no vector.
@@ -37,7 +38,7 @@ pub enum Status {
     BadKind = 12,
     /// The hello announces elements that this server doesn't store.
     WrongElementType = 13,
-    /// The hello asks for an acknowledgement that this server doesn't give.
+    /// The hello asks for an acknowledgement that this server doesn't give, or that nobody knows.
     NoSuchAck = 14,
     /// The hello carries a token, and this server knows none.
     NoSuchToken = 15,
@@ -49,11 +50,15 @@ pub enum Status {
     IdsMissing = 18,
     /// A reserved field isn't 0.
     ReservedNotZero = 19,
+    /// The disk is full; send again later. In both header modes.
+    NoSpace = 20,
+    /// A repeated sequence that is too old for the server to know what became of it.
+    UnknownProducer = 21,
 }
 
 impl Status {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Status; 20] = [
+    pub const ALL: [Status; 22] = [
         Status::Ok,
         Status::ZeroVectors,
         Status::TooManyVectors,
@@ -74,6 +79,8 @@ impl Status {
         Status::NoSuchColumns,
         Status::IdsMissing,
         Status::ReservedNotZero,
+        Status::NoSpace,
+        Status::UnknownProducer,
     ];
 
     /// The status with this number on the wire; None if the number is unknown.
@@ -104,6 +111,8 @@ impl Status {
             Status::NoSuchColumns => "no-such-columns",
             Status::IdsMissing => "ids-missing",
             Status::ReservedNotZero => "reserved-not-zero",
+            Status::NoSpace => "no-space",
+            Status::UnknownProducer => "unknown-producer",
         }
     }
 }

@@ -76,8 +76,10 @@ proptest! {
             let asked = asked || mode != Mode::Header;
             let scores = if status == Status::Ok && asked { &scores[..] } else { &[] };
             let (lane, detail, first_row) = (credits ^ 1, credits.into(), sequence >> 1);
-            let answer =
-                Answer { status, vectors, sequence, credits, lane, detail, first_row, scores };
+            let stored_through = sequence >> 2;
+            let answer = Answer {
+                status, vectors, sequence, credits, lane, detail, first_row, stored_through, scores,
+            };
             let mut bytes = Vec::new();
             encode_answer(mode, &answer, &mut bytes);
             prop_assert_eq!(bytes.len(), answer_bytes(mode, scores.len()));
@@ -87,7 +89,7 @@ proptest! {
             bytes.extend([0xff; 3]);
             let (head, range) = decode_answer(mode, &bytes).unwrap().unwrap();
             prop_assert_eq!((head.vectors, head.scores as usize), (vectors, scores.len()));
-            let place = AnswerPlace { lane, detail, first_row, stored_through: 0 };
+            let place = AnswerPlace { lane, detail, first_row, stored_through };
             prop_assert_eq!(head.place, (mode == Mode::Header).then_some(place));
             prop_assert_eq!(head.bytes_total, bytes.len() - 3);
             let expected: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
@@ -280,8 +282,8 @@ fn bytes_that_are_no_answer_are_an_error() {
         Err(AnswerError::Version { got: 3, reads: 1 })
     );
     assert_eq!(
-        decode_answer(Mode::Header1, &raw_header(b"SR", 1, 20, 0, 0)),
-        Err(AnswerError::Status(20))
+        decode_answer(Mode::Header1, &raw_header(b"SR", 1, 22, 0, 0)),
+        Err(AnswerError::Status(22))
     );
 }
 
@@ -292,5 +294,31 @@ fn statuses_keep_their_numbers() {
         assert_eq!(Status::from_wire(number as u8), Some(status));
         assert!(status.label().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
     }
-    assert_eq!(Status::from_wire(20), None);
+    assert_eq!(Status::from_wire(22), None);
+}
+
+/// A watermark is told from an answer by its kind alone, wherever its bytes end.
+#[test]
+fn a_watermark_is_no_answer() {
+    let watermark = Watermark { credits: 7, lane: 513, stored_through: u64::MAX - 2 };
+    let mut bytes = [0xff; ANSWER_HEADER_BYTES];
+    write_watermark(&watermark, &mut bytes);
+    for length in 0..bytes.len() {
+        let begun = &bytes[..length];
+        assert_eq!(answer_event(Mode::Header, begun), Ok(None));
+        assert_eq!(may_be_watermark(Mode::Header, begun), length > 0);
+    }
+    let event = Ok(Some(AnswerEvent::Watermark(watermark)));
+    assert_eq!(answer_event(Mode::Header, &bytes), event);
+    assert_eq!(decode_answer(Mode::Header, &bytes), Err(AnswerError::Kind(3)));
+    // It never comes instead of a hello's answer, nor in the other modes.
+    assert_eq!(decode_hello_answer(&bytes), Err(AnswerError::NoHello(Status::Ok)));
+    let refused = AnswerError::Version { got: 2, reads: 1 };
+    assert_eq!(answer_event(Mode::Header1, &bytes), Err(refused));
+    assert!(!may_be_watermark(Mode::Header1, &bytes) && !may_be_watermark(Mode::Count, &bytes));
+    let mut answer = Vec::new();
+    encode_answer(Mode::Header, &Answer::default(), &mut answer);
+    assert!((4..40).all(|length| !may_be_watermark(Mode::Header, &answer[..length])));
+    bytes[3] = 4;
+    assert_eq!(answer_event(Mode::Header, &bytes), Err(AnswerError::Kind(4)));
 }

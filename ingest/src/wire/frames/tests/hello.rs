@@ -8,7 +8,7 @@ const WITH_IDS: Limits =
 
 fn hello(ids: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_hello(&Hello { dim: 4, ids }, &mut bytes);
+    encode_hello(&Hello { ids, ..Hello::new(4) }, &mut bytes);
     bytes
 }
 
@@ -44,6 +44,22 @@ fn every_field_of_a_hello_is_refused_by_name() {
             }
         }
     }
+    // A server with a log gives both acknowledgements, and no third one.
+    let with_log = Limits { has_log: true, ..PLAIN };
+    for ack in [AckLevel::Received, AckLevel::Stored] {
+        let asked = Hello { ack, ..Hello::new(4) };
+        let mut bytes = Vec::new();
+        encode_hello(&asked, &mut bytes);
+        let refused = (ack == AckLevel::Stored).then_some(Status::NoSuchAck);
+        assert_eq!(hello_refusal(&bytes, &PLAIN), refused);
+        assert_eq!(hello_refusal(&bytes, &with_log), None);
+        assert_eq!(decode_hello(bytes.first_chunk().unwrap()), asked);
+    }
+    for ack in 2..=u8::MAX {
+        let mut changed = hello(false);
+        changed[9] = ack;
+        assert_eq!(hello_refusal(&changed, &with_log), Some(Status::NoSuchAck));
+    }
     // The dimension first: it is the likeliest mistake.
     let mut all = hello(false);
     all[4..].fill(0xff);
@@ -52,11 +68,12 @@ fn every_field_of_a_hello_is_refused_by_name() {
 
 #[test]
 fn a_hello_s_answer_reads_back() {
-    for status in Status::ALL {
+    let acks = [AckLevel::Received, AckLevel::Stored].into_iter().cycle();
+    for (status, ack) in Status::ALL.into_iter().zip(acks) {
         for (id, time) in [(false, false), (true, false), (false, true), (true, true)] {
-            let limits =
-                Limits { dim: 70_000, max_vectors: 65_535, columns: WireColumns { id, time } };
-            let answer = HelloAnswer { status, limits, lane: 513, in_flight_max: 300 };
+            let columns = WireColumns { id, time };
+            let limits = Limits { columns, ..Limits::new(70_000, 65_535) };
+            let answer = HelloAnswer { status, limits, lane: 513, in_flight_max: 300, ack };
             let bytes = hello_answer(&answer);
             for length in 0..bytes.len() {
                 assert_eq!(decode_hello_answer(&bytes[..length]), Ok(None));
@@ -80,12 +97,13 @@ fn a_hello_s_answer_reads_back() {
 fn an_accepted_hello_means_what_this_build_knows() {
     let answered = |status| {
         let limits = Limits::new(4, 64);
-        hello_answer(&HelloAnswer { status, limits, lane: 0, in_flight_max: 1 })
+        let ack = AckLevel::Received;
+        hello_answer(&HelloAnswer { status, limits, lane: 0, in_flight_max: 1, ack })
     };
     let fields = [
         (5..6, 2..8, "columns"),
         (18..19, 0..8, "element type"),
-        (19..20, 0..8, "ack level"),
+        (19..20, 1..8, "ack level"),
         (20..24, 0..8, "reserved"),
     ];
     for (bytes, bits, name) in fields {
@@ -93,10 +111,14 @@ fn an_accepted_hello_means_what_this_build_knows() {
             let mut changed = answered(Status::Ok);
             changed[at] |= 1 << bit;
             let refused = decode_hello_answer(&changed).unwrap_err();
-            let AnswerError::HelloField { field, got, known: 0 } = refused else {
+            let AnswerError::HelloField { field, got, known } = refused else {
                 panic!("{refused}")
             };
-            assert!(field == name && got != 0, "byte {at}, bit {bit}: {refused}");
+            let knows = u32::from(name == "ack level");
+            assert!(
+                field == name && got != known && known == knows,
+                "byte {at}, bit {bit}: {refused}"
+            );
             let mut changed = answered(Status::WrongElementType);
             changed[at] |= 1 << bit;
             assert!(decode_hello_answer(&changed).is_ok(), "byte {at}, bit {bit}");

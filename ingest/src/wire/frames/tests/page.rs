@@ -42,24 +42,42 @@ fn the_examples_are_what_the_code_writes() {
     let answer = |mode, status, scores: &[f32]| {
         let (sequence, credits, lane) = (7, 31, 1);
         let (vectors, first_row) = if status == Status::Ok { (1, 1000) } else { (0, 0) };
-        let answer =
-            Answer { status, vectors, sequence, credits, lane, detail: 0, first_row, scores };
+        let (detail, stored_through) = (0, 5);
+        let answer = Answer {
+            status,
+            vectors,
+            sequence,
+            credits,
+            lane,
+            detail,
+            first_row,
+            stored_through,
+            scores,
+        };
         let mut bytes = Vec::new();
         encode_answer(mode, &answer, &mut bytes);
         bytes
     };
-    let hello = |status| {
-        let limits = Limits { dim: 2, max_vectors: 64, columns: WireColumns::default() };
-        hello_answer(&HelloAnswer { status, limits, lane: 1, in_flight_max: 64 }).to_vec()
+    let hello = |dim, status, ack| {
+        let limits = Limits::new(dim, 64);
+        hello_answer(&HelloAnswer { status, limits, lane: 1, in_flight_max: 64, ack }).to_vec()
     };
-    let mut first = Vec::new();
-    encode_hello(&Hello { dim: 2, ids: false }, &mut first);
+    let asked = |ack| {
+        let mut bytes = Vec::new();
+        encode_hello(&Hello { ack, ..Hello::new(2) }, &mut bytes);
+        bytes
+    };
+    let mut watermark = [0; ANSWER_HEADER_BYTES];
+    write_watermark(&Watermark { credits: 64, lane: 1, stored_through: 7 }, &mut watermark);
     let mut with_ids = Vec::new();
     encode_request_with_ids(2, 8, &[42], &[1.0, 2.0], false, &mut with_ids);
     let written = BTreeMap::from([
-        ("hello", first),
-        ("hello-answer", hello(Status::Ok)),
-        ("hello-refusal", hello(Status::WrongDimension)),
+        ("hello", asked(AckLevel::Received)),
+        ("hello-stored", asked(AckLevel::Stored)),
+        ("hello-answer", hello(2, Status::Ok, AckLevel::Received)),
+        ("hello-answer-stored", hello(2, Status::Ok, AckLevel::Stored)),
+        ("hello-refusal", hello(4, Status::WrongDimension, AckLevel::Received)),
+        ("watermark", watermark.to_vec()),
         ("header-request", request(Mode::Header, 7)),
         ("header-request-with-ids", with_ids),
         ("header-answer", answer(Mode::Header, Status::Ok, &[3.0])),
