@@ -131,6 +131,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// `Unsupported` on file systems that can't, or what the system says.
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
+    /// Sets when the file was written, as [`Disk::modified`] says it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_modified(&self, time: SystemTime) -> io::Result<()>;
+
     /// Whether what is written goes past the page cache, for the figures.
     fn is_direct(&self) -> bool {
         false

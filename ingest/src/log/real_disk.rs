@@ -205,6 +205,10 @@ impl DiskFile for RealFile {
         self.or_cached(|| self.file.read_at(bytes, offset))
     }
 
+    fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.file.set_modified(time)
+    }
+
     fn is_direct(&self) -> bool {
         self.is_direct.load(Ordering::Relaxed)
     }

@@ -468,6 +468,10 @@ impl<D: Disk> SegmentWriter<D> {
     fn take_name_of(&self, old: &D::File) -> Result<bool, LogError> {
         let is_there = old.is_at(&self.target).map_err(LogError::io("look at", &self.target))?;
         if is_there {
+            // Its rows are as old as they were: their time on the disk is counted from there.
+            let sealed_at = self.disk.modified(&self.target);
+            let kept = sealed_at.and_then(|sealed_at| self.file.set_modified(sealed_at));
+            kept.map_err(LogError::io("keep the time of", &self.target))?;
             let renamed = self.disk.rename_over(&self.path, &self.target);
             renamed.map_err(LogError::io("rename", &self.path))?;
         }
