@@ -173,6 +173,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "direct",
             "retain_bytes",
             "retain_for",
             "on_disk_error",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
+use super::options::{AckWord, DirectWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::io::HELD_ANSWER_BYTES;
 use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES, RetentionLimits};
@@ -43,6 +43,7 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         on_disk_error: options.on_disk_error,
+        is_direct: options.direct == DirectWord::Yes,
         retention: RetentionLimits {
             bytes: options.retain_bytes.map(|size| size.0),
             age: options.retain_for,
