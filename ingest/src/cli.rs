@@ -14,7 +14,7 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 #[cfg(feature = "objects")]
 use crate::heap;
-use crate::load::{self, LoadOptions};
+use crate::load::{self, BrokenLoad, LoadOptions};
 use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
 use crate::printable::Printable;
@@ -365,7 +365,7 @@ fn run_demo(options: &DemoOptions) -> u8 {
 fn run_load(options: &LoadOptions) -> u8 {
     let report = match load::run(options) {
         Ok(report) => report,
-        Err(error) => return fail("load", &error, error.exit_code()),
+        Err(broken) => return fail_load(options, &broken),
     };
     let written = if options.json { announce(report.to_json()) } else { announce(&report) };
     let failures = report.failures();
@@ -378,6 +378,21 @@ fn run_load(options: &LoadOptions) -> u8 {
         notice::warn(format_args!("load: {shortfall}"));
     }
     u8::from(!failures.is_empty()).max(print_code("load", written))
+}
+
+/// A load that broke says what was answered until then, and why it broke.
+fn fail_load(options: &LoadOptions, broken: &BrokenLoad) -> u8 {
+    let code = broken.exit_code();
+    let written = if code == 2 {
+        Ok(())
+    } else if options.json {
+        announce(broken.to_json())
+    } else if broken.report.sent.requests > 0 {
+        announce(&broken.report)
+    } else {
+        Ok(())
+    };
+    fail("load", broken, code).max(print_code("load", written))
 }
 
 fn run_sweep(options: &SweepOptions) -> u8 {

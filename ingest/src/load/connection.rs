@@ -139,6 +139,15 @@ impl LoadConnection {
         self.try_drive(plan, tally).map_err(|error| self.with_position(error))
     }
 
+    /// After a failure: counts the answers that have arrived. What is wrong with one of them changes
+    /// nothing any more.
+    pub(super) fn count_arrived(&mut self, plan: &LoadPlan, tally: &mut Tally) {
+        if self.phase != LoadPhase::Done {
+            self.readable = true;
+            let _failed_already = self.read(plan, tally);
+        }
+    }
+
     fn with_position(&self, error: ConnectionError) -> LoadError {
         LoadError::Connection { connection: self.index, request: self.answered, error }
     }

@@ -172,7 +172,7 @@ fn a_file_is_sent_in_turn_over_and_over() {
     std::fs::remove_file(&path).unwrap();
     for unreadable in [path, std::env::temp_dir()] {
         let error =
-            run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err();
+            run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err().error;
         assert!(matches!(error, LoadError::File { .. }), "{error}");
     }
 }
@@ -270,7 +270,7 @@ fn vectors_that_are_not_finite_must_be_refused() {
         );
     }
     let (to, _) = start(Conduct::Credulous, LIMITS);
-    let error = run_rows(&one(to), rows).unwrap_err();
+    let error = run_rows(&one(to), rows).unwrap_err().error;
     assert!(
         matches!(
             error,
@@ -282,7 +282,7 @@ fn vectors_that_are_not_finite_must_be_refused() {
 
 /// Connection, request and error of a run that must fail.
 fn failure(options: &LoadOptions) -> (u32, u64, ConnectionError) {
-    match run(options) {
+    match run(options).map_err(|broken| broken.error) {
         Err(LoadError::Connection { connection, request, error }) => (connection, request, error),
         Err(other) => panic!("expected a connection's error, got {other}"),
         Ok(report) => panic!("a wrong server passed: {report}"),
@@ -491,7 +491,7 @@ fn no_row_is_named_on_two_connections() {
 fn a_target_without_a_server_is_an_error() {
     let (to, _) = start(Conduct::Right, LIMITS);
     for to in [Target::Unix(free_path("absent.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
-        let error = run(&options(to)).unwrap_err();
+        let error = run(&options(to)).unwrap_err().error;
         assert!(matches!(error, LoadError::Connect { connection: 0, .. }), "{error}");
         assert_eq!(error.exit_code(), 1);
     }
