@@ -180,7 +180,21 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
 
 /// The headings of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to send", &["to", "dim", "vectors", "file", "convert", "seed", "mode"]),
+    (
+        "What to send",
+        &[
+            "to",
+            "dim",
+            "vectors",
+            "file",
+            "convert",
+            "seed",
+            "number_from",
+            "mode",
+            "ack",
+            "producer",
+        ],
+    ),
     (
         "How much",
         &[

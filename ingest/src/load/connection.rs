@@ -189,7 +189,7 @@ impl LoadConnection {
             }
             let next = NextRequest {
                 connection: self.index,
-                sequence: self.answered + self.in_flight.len() as u64,
+                sequence: self.answered + self.in_flight.len() as u64 + 1,
                 row: self.row_next,
                 vectors: count,
                 sent_vectors: self.sent_vectors,
@@ -277,7 +277,7 @@ impl LoadConnection {
                 }
                 return Err(ConnectionError::Extra { bytes: self.connection.unprocessed_bytes() });
             };
-            match self.connection.next_answer(&plan.expected(&request, self.answered))? {
+            match self.connection.next_answer(&plan.expected(&request, self.answered + 1))? {
                 Some(answer) => self.count_answer(plan, tally, &request, &answer, now_ns)?,
                 None => break,
             }
