@@ -53,7 +53,7 @@ pub(super) struct IngestClient {
     connection: ClientConnection,
     max_vectors: u32,
     timeout: Duration,
-    /// Sequence of the next request.
+    /// Sequence of the next request, from 1 on.
     sequence: u64,
     /// Requests that may be in flight; 0 before the hello.
     window: usize,
@@ -88,7 +88,7 @@ impl IngestClient {
             }
         };
         let connection = opened.map_err(failed)?;
-        let (sequence, window, ids) = (0, 0, false);
+        let (sequence, window, ids) = (1, 0, false);
         Ok(IngestClient { to, connection, max_vectors, timeout, sequence, window, ids })
     }
 
@@ -143,6 +143,7 @@ impl IngestClient {
                     scores: false,
                 };
                 encode_request_head(MODE, &head, &mut out);
+                self.connection.note_sent(self.sequence);
                 if self.ids {
                     cursor.append_ids(count, &mut out);
                 }

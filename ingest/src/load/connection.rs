@@ -195,6 +195,7 @@ impl LoadConnection {
                 sent_vectors: self.sent_vectors,
             };
             plan.append_request(&next, &mut self.out);
+            self.connection.note_sent(next.sequence);
             self.sent_vectors += u64::from(count);
             let sum = plan.sum(self.row_next, count);
             tally.sent.add(count, request_bytes, sum);

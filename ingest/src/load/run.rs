@@ -111,7 +111,8 @@ fn open(options: &LoadOptions, connection: u32, ids: bool) -> Result<ClientConne
         ClientConnection::open(&options.to, options.mode, options.input_bytes(), options.timeout)
             .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
     if options.mode == Mode::Header {
-        let hello = Hello { ids, ..Hello::new(options.dim) };
+        let (ack, producer) = (options.ack, options.producer_of(connection));
+        let hello = Hello { ids, ack, producer, ..Hello::new(options.dim) };
         let server = opened
             .greet(&hello, options.timeout, || false)
             .map_err(|error| LoadError::Greet { connection, to: to(), error })?;
