@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use super::connection::LoadConnection;
 use super::broken::BrokenLoad;
+use super::connection::LoadConnection;
 use super::error::LoadError;
 use super::options::LoadOptions;
 use super::plan::{ExpectedRows, LoadPlan};

@@ -77,7 +77,8 @@ impl Order {
     fn end(&mut self, thread: u32, call: &TracedCall, result: i64) {
         let began = self.began.remove(&thread).expect("it began");
         let path = call.open_on();
-        let lane = path.split("/lane=").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
+        let lane =
+            path.split("/lane=").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
         let is_live = path.ends_with(".arrow.part");
         match (call.name.as_str(), lane) {
             ("pwrite64", Some(lane)) if is_live && result > 0 => {
@@ -219,11 +220,8 @@ fn no_stored_answer_leaves_before_its_sync_returned() {
         let stored = |connections, in_flight, count| {
             load_of(AckLevel::Stored, connections, in_flight, count)
         };
-        let with_mode = |mode, options: LoadOptions| LoadOptions {
-            mode,
-            ack: AckLevel::Received,
-            ..options
-        };
+        let with_mode =
+            |mode, options: LoadOptions| LoadOptions { mode, ack: AckLevel::Received, ..options };
         for (words, lanes, load) in [
             ("", 1, stored(1, 1, 100)),
             ("--stages threads", 1, stored(1, 1, 100)),
@@ -252,7 +250,9 @@ fn received_answers_leave_before_their_sync() {
     within(Duration::from_secs(120), || {
         for mode in [Mode::Header, Mode::Count] {
             let load = LoadOptions { mode, ..load_of(AckLevel::Received, 1, 1, 100) };
-            let Some((report, verdict)) = traced("--commit-interval 100ms", 1, load) else { return };
+            let Some((report, verdict)) = traced("--commit-interval 100ms", 1, load) else {
+                return;
+            };
             assert_eq!(verdict.answered, report.accepted.vectors, "{verdict:?}");
             assert!(verdict.early > 0, "{verdict:?}");
         }

@@ -7,18 +7,7 @@
 use std::collections::HashMap;
 
 /// What strace is to write.
-pub const STRACE: [&str; 10] = [
-    "-D",
-    "-f",
-    "-q",
-    "-y",
-    "-xx",
-    "-s",
-    "8192",
-    "-e",
-    "signal=none",
-    "-e",
-];
+pub const STRACE: [&str; 8] = ["-D", "-f", "-q", "-y", "-xx", "-s", "8192", "-e"];
 
 /// A call begins, or has ended.
 #[derive(Debug, PartialEq)]
@@ -89,7 +78,8 @@ pub fn steps(text: &str) -> Vec<TraceStep> {
 
 /// The arguments that are left, and the result; None if the thread was killed in the call.
 fn split_result(rest: &str) -> (&str, Option<i64>) {
-    let (arguments, result) = rest.rsplit_once(") = ").or(rest.rsplit_once(')')).unwrap_or((rest, ""));
+    let (arguments, result) =
+        rest.rsplit_once(") = ").or(rest.rsplit_once(')')).unwrap_or((rest, ""));
     // Padding between the two.
     let arguments = arguments.trim_end().trim_end_matches(')');
     let number = result.trim_start().trim_start_matches("= ").split([' ', '<']).next();
@@ -118,6 +108,7 @@ fn lines_of_strace_are_read() {
 8 sendto(9<socket:[12]>, "\x53", 1, MSG_NOSIGNAL, NULL, 0) = -1 EAGAIN (Resource temporarily unavailable)
 8 fdatasync(5<\x2f\x61> <unfinished ...>
 8 <... fdatasync resumed>)        = ?
+9 clock_nanosleep(CLOCK_REALTIME, 0, {tv_sec=5, tv_nsec=0},  <unfinished ...>) = ?
 7 +++ killed by SIGKILL +++
 "#;
     let steps = steps(text);
@@ -139,7 +130,7 @@ fn lines_of_strace_are_read() {
             (8, "sendto", "socket:[12]".to_owned(), -1),
         ]
     );
-    assert_eq!(steps.len(), 5 + 4);
+    assert_eq!(steps.len(), 6 + 4);
     let TraceStep::Begins(7, first) = &steps[0] else { panic!("{steps:?}") };
     assert_eq!((first.open_on().as_str(), first.bytes()), ("/a", None));
     let TraceStep::Begins(8, sent) = &steps[1] else { panic!("{steps:?}") };

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acks;
 mod convert;
 mod ids;
 mod server;
@@ -332,24 +333,25 @@ fn wrong_servers_are_caught_at_the_request() {
             assert!(
                 matches!(failure_of(Conduct::Silent), (0, Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
+            // Requests are counted from 0, their sequences from 1.
             // The same row twice in turn would hide a swap from the count mode: rows differ, so a
             // score gives it away.
             match (failure_of(Conduct::Missing(6)), mode, window) {
                 ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 8 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
                 ((6, Stalled { .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 8 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
                 ((7, Extra { .. }), _, 1) => {}
                 ((7, WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Answer(WrongAnswer::Sequence { got: 6 })), _, _) if mode != Mode::Count => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 7 })), _, _) if mode != Mode::Count => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
