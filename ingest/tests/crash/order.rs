@@ -249,12 +249,14 @@ fn no_stored_answer_leaves_before_its_sync_returned() {
 fn received_answers_leave_before_their_sync() {
     within(Duration::from_secs(120), || {
         for mode in [Mode::Header, Mode::Count] {
-            let load = LoadOptions { mode, ..load_of(AckLevel::Received, 1, 1, 100) };
-            let Some((report, verdict)) = traced("--commit-interval 100ms", 1, load) else {
+            // Over several intervals, so that there are syncs.
+            let rate = Some(200.0);
+            let load = LoadOptions { mode, rate, ..load_of(AckLevel::Received, 1, 1, 100) };
+            let Some((report, verdict)) = traced("", 1, load) else {
                 return;
             };
             assert_eq!(verdict.answered, report.accepted.vectors, "{verdict:?}");
-            assert!(verdict.early > 0, "{verdict:?}");
+            assert!(verdict.early > 0 && verdict.syncs > 1, "{verdict:?}");
         }
     });
 }

@@ -61,7 +61,8 @@ fn scripted(script: Script) -> (Target, std::sync::mpsc::Receiver<Hello>) {
         for stream in listener.incoming() {
             let (mut stream, hellos) = (stream.unwrap(), hellos.clone());
             thread::spawn(move || {
-                let _gone = play(&mut stream, script, |hello| drop(hellos.send(hello)));
+                let told = |hello| hellos.send(hello).unwrap_or_default();
+                let _gone = play(&mut stream, script, told);
                 if script.death == Death::Resets {
                     let now = Some(Duration::ZERO);
                     rustix::net::sockopt::set_socket_linger(&stream, now).unwrap();
