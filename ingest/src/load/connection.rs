@@ -139,8 +139,8 @@ impl LoadConnection {
         self.try_drive(plan, tally).map_err(|error| self.with_position(error))
     }
 
-    /// After a failure: counts the answers that have arrived. What is wrong with one of them changes
-    /// nothing any more.
+    /// After a failure: counts the answers that have arrived. What is wrong with one of them
+    /// changes nothing any more.
     pub(super) fn count_arrived(&mut self, plan: &LoadPlan, tally: &mut Tally) {
         if self.phase != LoadPhase::Done {
             self.readable = true;

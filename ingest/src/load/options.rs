@@ -80,8 +80,9 @@ pub struct LoadOptions {
     /// answers mean what the service's own --ack says
     #[arg(long, default_value = "received", value_name = "received|stored", value_parser = parse_ack)]
     pub ack: AckLevel,
-    /// Send as a producer, so that a request that comes a second time isn't stored again: connection
-    /// c is producer ID + c, and numbers its requests from 1. At least 1; header mode only
+    /// Send as a producer, so that a request that comes a second time isn't stored again:
+    /// connection c is producer ID + c, and numbers its requests from 1. At least 1; header mode
+    /// only
     #[arg(long, value_name = "ID")]
     pub producer: Option<u64>,
     /// The least id of generated vectors, where the service stores ids
