@@ -257,3 +257,6 @@ impl LaneAcks {
         self.held.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,14 +14,14 @@ use crate::support::{data, score, vector};
 
 /// The answer that a request must get.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub enum Fate {
     Accepted(u32),
     Refused(Status),
 }
 
 /// `count` random requests, some of which are refused for various reasons, and the answers that
 /// they must get.
-fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
+pub fn mixed(client: &Client, draw: &mut Draw, count: u32) -> (Vec<u8>, Vec<Fate>) {
     let dim = client.dim as usize;
     let (mut bytes, mut fates) = (Vec::new(), Vec::new());
     for id in 0..count {
