@@ -82,10 +82,10 @@ impl LaneAcks {
                 (conn.id, &mut conn.marks),
                 rows,
                 request.sequence,
-                &self.disk,
+                self.disk.rows(),
             );
         } else {
-            conn.marks.said = conn.marks.through(&self.disk);
+            conn.marks.said = conn.marks.through(self.disk.rows());
         }
         conn.marks.said
     }
@@ -130,10 +130,10 @@ impl LaneAcks {
         self.disk.look();
         let mut released = 0;
         while released < RELEASES_MAX
-            && let Some(answer) = self.held.pop(self.disk.durable())
+            && let Some(answer) = self.held.pop(self.disk.rows().through)
         {
             released += 1;
-            let is_lost = self.disk.is_lost(&answer.rows());
+            let is_lost = self.disk.rows().is_lost(&answer.rows());
             counters.add_answer(if is_lost { Status::Failed } else { Status::Ok });
             let stored = if is_lost { 0 } else { answer.vectors };
             counters.add(Counter::VectorsAnswered, u64::from(stored));
@@ -149,9 +149,9 @@ impl LaneAcks {
             conn.unsent.add(answer.received_ns, answer.answers);
             list(conn);
         }
-        while let Some(id) = self.marked.pop(&self.disk) {
+        while let Some(id) = self.marked.pop(self.disk.rows()) {
             let Some(conn) = table.get_mut(id) else { continue };
-            self.marked.look(id, &mut conn.marks, &self.disk);
+            self.marked.look(id, &mut conn.marks, self.disk.rows());
             if conn.marks.is_due {
                 self.due.push(id);
             }
@@ -166,7 +166,7 @@ impl LaneAcks {
                 conn.marks.set_through(head.sequence);
             }
         }
-        conn.held.take(answer);
+        conn.held.note_released(answer);
     }
 
     /// The rows of an answer are lost: it becomes a refusal, and those behind it don't say either
@@ -200,7 +200,7 @@ impl LaneAcks {
             }
         }
         conn.held.bytes -= cut;
-        conn.held.take(&HeldAnswer { bytes: answer.bytes - cut as u32, ..answer });
+        conn.held.note_released(&HeldAnswer { bytes: answer.bytes - cut as u32, ..answer });
         if conn.held.requests == 0 {
             conn.marks.said = through;
         }
@@ -226,7 +226,7 @@ impl LaneAcks {
         let Self { due, disk, lane, .. } = self;
         due.retain(|id| {
             let Some(conn) = table.get_mut(*id) else { return false };
-            let stored_through = conn.marks.through(disk);
+            let stored_through = conn.marks.through(disk.rows());
             let is_answered = conn.in_flight == 0 && conn.small_in_flight == 0;
             conn.marks.is_due &= conn.phase == ConnPhase::Open
                 && stored_through != conn.marks.said

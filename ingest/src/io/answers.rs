@@ -5,6 +5,8 @@
 //! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
 //! and no queue is needed in between.
 
+use std::ops::Range;
+
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
 use super::acks::LaneAcks;
@@ -221,25 +223,14 @@ impl Encoder {
         };
         let scores = scores(&self.scores, view, verdict.status);
         let bytes = answer_bytes(request.mode, scores.len());
-        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
-        if out.len() + bytes > self.caps.output_bytes {
-            // Sending makes room; the caps leave enough for everything owed.
-            drop_front(out, conn.out_sent);
-            conn.out_sent = 0;
-        }
-        let at = out.len();
-        let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
-        // Counted as it was when it was pushed, whatever its outcome.
-        let in_flight = match request.status {
-            Status::Busy => &mut conn.small_in_flight,
-            _ => &mut conn.in_flight,
+        conn.note_answered(request.status);
+        let credits = self.caps.credits(conn.in_flight);
+        let Some(out) = room(conn, bytes, self.caps.output_bytes) else {
+            unreachable!("it has an output")
         };
-        debug_assert!(*in_flight > 0);
-        *in_flight -= 1;
         match request.mode {
-            Mode::Count => write_count_answer(scores, &mut out[at..]),
+            Mode::Count => write_count_answer(scores, out),
             Mode::Header1 | Mode::Header => {
-                let credits = self.caps.credits(conn.in_flight);
                 let (lane, sequence) = (self.hello.lane, request.sequence);
                 let status = verdict.status;
                 let answer = Answer {
@@ -253,11 +244,26 @@ impl Encoder {
                     stored_through,
                     scores,
                 };
-                write_answer(request.mode, &answer, &mut out[at..]);
+                write_answer(request.mode, &answer, out);
             }
         }
+        self.finish_answer(conn, request, verdict.status, &rows, bytes, counters);
+        Outcome::Done
+    }
+
+    /// An answer is encoded: it is sent, or held, and counted.
+    #[inline(always)]
+    fn finish_answer(
+        &mut self,
+        conn: &mut Conn,
+        request: &Request,
+        status: Status,
+        rows: &Range<u64>,
+        bytes: usize,
+        counters: &mut Counters,
+    ) {
         let is_held = match &mut self.acks {
-            Some(acks) => acks.hold(conn, request, &rows, bytes),
+            Some(acks) => acks.hold(conn, request, rows, bytes),
             None => false,
         };
         if !is_held {
@@ -265,10 +271,10 @@ impl Encoder {
             list(&mut self.send_list, conn);
         }
         // What becomes of a held one is known when it is released.
+        let vectors = (rows.end - rows.start) as u32;
         if !is_held || vectors == 0 {
-            count(verdict.status, vectors, counters);
+            count(status, vectors, counters);
         }
-        Outcome::Done
     }
 
     /// The answer to a hello: always the connection's first one, so the output has room.
@@ -338,6 +344,20 @@ fn scores<'v>(
         }
         _ => &[],
     }
+}
+
+/// Room for an answer at the end of a connection's output.
+#[inline(always)]
+fn room(conn: &mut Conn, bytes: usize, output_bytes: usize) -> Option<&mut [u8]> {
+    let out = conn.out.as_mut()?;
+    if out.len() + bytes > output_bytes {
+        // Sending makes room; the caps leave enough for everything owed.
+        drop_front(out, conn.out_sent);
+        conn.out_sent = 0;
+    }
+    let at = out.len();
+    let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
+    Some(&mut out[at..])
 }
 
 /// Puts a connection into the list of those with something to send.

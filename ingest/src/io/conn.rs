@@ -20,7 +20,7 @@ use super::duty::Unsent;
 use super::held::HeldShare;
 use super::marks::StoredMarks;
 use crate::stage::ConnId;
-use crate::wire::frames::{AckLevel, Limits, Mode, answer_bytes};
+use crate::wire::frames::{AckLevel, Limits, Mode, Status, answer_bytes};
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +189,18 @@ impl Conn {
     #[inline]
     pub(super) fn sendable_bytes(&self) -> usize {
         self.unsent_bytes() - self.held.bytes
+    }
+
+    /// A request that was pushed with this status is answered. It counts as it did then, whatever
+    /// its outcome.
+    #[inline(always)]
+    pub(super) fn note_answered(&mut self, pushed: Status) {
+        let in_flight = match pushed {
+            Status::Busy => &mut self.small_in_flight,
+            _ => &mut self.in_flight,
+        };
+        debug_assert!(*in_flight > 0);
+        *in_flight -= 1;
     }
 
     /// Requests that the client has no answer to, as far as it is our doing.

@@ -26,6 +26,9 @@ use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
 /// refuse.
 const LOG_END_MAX: Duration = Duration::from_millis(500);
 
+/// The feed of each lane's log, with the call that the committer makes to the lane.
+type LaneFeeds = Vec<(LaneFeed, DiskCall)>;
+
 /// Called when the service can't go on.
 type OnServerEnd = Arc<dyn Fn() + Send + Sync>;
 
@@ -117,7 +120,7 @@ impl Server {
     fn start_lanes(
         &mut self,
         seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
-        feeds: Vec<(LaneFeed, DiskCall)>,
+        feeds: LaneFeeds,
         on_end: &OnServerEnd,
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
@@ -281,7 +284,7 @@ fn start_log(
     plan: &ServePlan,
     seats: &[LobbySeat],
     on_end: &OnServerEnd,
-) -> Result<(Option<LogWriter>, Vec<(LaneFeed, DiskCall)>), ServeError> {
+) -> Result<(Option<LogWriter>, LaneFeeds), ServeError> {
     let calls: Vec<DiskCall> =
         seats.iter().map(|seat| DiskCall::new(seat.bell().clone())).collect();
     let bells = calls.iter().cloned().map(|call| Box::new(move || call.call()) as Box<_>);

@@ -68,7 +68,8 @@ pub(super) struct WriterEnd {
 
 impl LogWriter {
     /// Opens all logs of the folder, makes whole what a crash has left, and starts the thread.
-    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go on.
+    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go
+    /// on.
     pub(super) fn start(
         dir: DataDir,
         options: WriterOptions,

@@ -215,17 +215,17 @@ impl Bench {
             assert!(through <= self.stored_prefix(number));
             return;
         }
-        let before = self.accepted[number].iter().filter(|(other, _)| *other <= sequence);
-        let stored = before.filter(|(_, rows)| !self.is_lost(rows)).last();
+        let mut before = self.accepted[number].iter().filter(|(other, _)| *other <= sequence);
+        let stored = before.rfind(|(_, rows)| !self.is_lost(rows));
         assert_eq!(through, stored.map_or(0, |(sequence, _)| *sequence));
     }
 
     fn check_all(&mut self) {
         self.release();
-        for number in 0..CONNS.len() {
+        for (number, (_, ack)) in CONNS.into_iter().enumerate() {
             self.check_sent(number);
             let waits = |owed: &Owed| {
-                CONNS[number].1 == AckLevel::Stored
+                ack == AckLevel::Stored
                     && owed.rows.as_ref().is_some_and(|rows| rows.end > self.durable)
             };
             let first = self.owed[number].front();
