@@ -175,6 +175,8 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "retain_bytes",
+            "retain_for",
             "on_disk_error",
             "drain",
         ],

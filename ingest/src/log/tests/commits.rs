@@ -429,10 +429,11 @@ impl World {
         }
     }
 
-    /// The bytes of a segment that readers are shown as durable, and the segment.
+    /// The bytes of a live segment that readers are shown as durable, and the segment. A sealed one
+    /// is read as a whole, and may be merged.
     fn shown(&self) -> Option<(u64, Vec<u8>)> {
         let mark = DurableMark::of_text(&self.disk.content(&folders().durable())?)?;
-        let mut bytes = self.content(mark.segment)?;
+        let mut bytes = self.disk.content(&part(mark.segment))?;
         bytes.truncate(mark.file_bytes as usize);
         assert_eq!(bytes.len() as u64, mark.file_bytes, "seed {}: {mark:?}", self.seed);
         Some((mark.segment, bytes))
@@ -440,14 +441,10 @@ impl World {
 
     fn check_shown(&mut self, shown: Option<(u64, Vec<u8>)>) {
         let Some((segment, bytes)) = shown else { return };
-        let found = self.content(segment).unwrap_or_default();
+        let sealed = || self.disk.content(&folders().sealed(segment));
+        let found = self.disk.content(&part(segment)).or_else(sealed).unwrap_or_default();
         assert!(found.starts_with(&bytes), "seed {}: shown and lost, {segment}", self.seed);
         self.shown += 1;
-    }
-
-    fn content(&self, segment: u64) -> Option<Vec<u8>> {
-        let sealed = || self.disk.content(&folders().sealed(segment));
-        self.disk.content(&part(segment)).or_else(sealed)
     }
 
     fn check(&mut self) {
