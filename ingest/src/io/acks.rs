@@ -22,6 +22,17 @@ use crate::wire::frames::{
 /// The most answers released in one round.
 const RELEASES_MAX: usize = 1024;
 
+/// The rows that an answer speaks of.
+#[derive(Clone, Debug)]
+pub(super) struct AnswerRows {
+    /// Those that may not be on the disk yet.
+    pub(super) rows: Range<u64>,
+    /// Vectors that the answer accepts; 0: it is a refusal.
+    pub(super) vectors: u32,
+    /// They were accepted before.
+    pub(super) is_repeat: bool,
+}
+
 /// What waits for a lane's disk.
 #[derive(Debug)]
 pub(super) struct LaneAcks {
@@ -63,24 +74,24 @@ impl LaneAcks {
         self.disk.awake();
     }
 
-    /// What an answer in header mode says about what is stored. No rows: a refusal.
+    /// What an answer in header mode says about what is stored.
     #[inline]
     pub(super) fn stored_through(
         &mut self,
         conn: &mut Conn,
         request: &Request,
-        rows: &Range<u64>,
+        rows: &AnswerRows,
     ) -> u64 {
-        let is_accepted = rows.start < rows.end;
+        let is_accepted = rows.vectors > 0;
         if conn.ack == AckLevel::Stored {
             // It isn't sent before its own rows are stored.
             if is_accepted {
-                conn.marks.said = request.sequence;
+                conn.marks.said = conn.marks.said.max(request.sequence);
             }
         } else if is_accepted {
             return self.marked.note(
                 (conn.id, &mut conn.marks),
-                rows,
+                &rows.rows,
                 request.sequence,
                 self.disk.rows(),
             );
@@ -96,10 +107,10 @@ impl LaneAcks {
         &mut self,
         conn: &mut Conn,
         request: &Request,
-        rows: &Range<u64>,
+        rows: &AnswerRows,
         bytes: usize,
     ) -> bool {
-        if rows.start == rows.end {
+        if rows.vectors == 0 {
             if conn.held.requests > 0 {
                 self.held.extend(&mut conn.held, bytes);
             }
@@ -107,12 +118,13 @@ impl LaneAcks {
         }
         if request.ack == AckLevel::Stored {
             let answer = HeldAnswer {
-                row_end: rows.end,
+                row_end: rows.rows.end,
                 received_ns: request.received_ns,
                 conn: conn.id,
                 vectors: request.vectors,
                 bytes: bytes as u32,
                 answers: 1,
+                is_repeat: rows.is_repeat,
             };
             self.held.push(&mut conn.held, answer);
         }
@@ -135,8 +147,9 @@ impl LaneAcks {
             released += 1;
             let is_lost = self.disk.rows().is_lost(&answer.rows());
             counters.add_answer(if is_lost { Status::Failed } else { Status::Ok });
-            let stored = if is_lost { 0 } else { answer.vectors };
+            let stored = if is_lost || answer.is_repeat { 0 } else { answer.vectors };
             counters.add(Counter::VectorsAnswered, u64::from(stored));
+            counters.add(Counter::Repeats, u64::from(answer.is_repeat));
             let Some(conn) = table.get_mut(answer.conn) else {
                 counters.add(Counter::Orphans, 1);
                 continue;

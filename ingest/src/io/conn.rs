@@ -214,6 +214,11 @@ impl Conn {
         self.in_flight == 0 && self.small_in_flight == 0 && self.out.is_none()
     }
 
+    /// Leaves the socket alone, for another lane.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     /// Our side ends. What the client still sends is read and discarded.
     pub(super) fn linger(&mut self) {
         self.phase = ConnPhase::Lingering;
@@ -247,6 +252,8 @@ pub(super) struct ConnCaps {
     in_flight_max: u32,
     /// What the answer to a hello says.
     pub(super) limits: Limits,
+    /// The lane, and the number of lanes.
+    pub(super) lane: (u32, u32),
     /// The disk is full: no request is accepted.
     pub(super) is_disk_full: bool,
 }
@@ -266,8 +273,14 @@ impl ConnCaps {
             owed_max,
             in_flight_max,
             limits: *limits,
+            lane: (0, 1),
             is_disk_full: false,
         }
+    }
+
+    /// The same for connections of this lane, of so many.
+    pub(super) fn in_lane(self, lane: (u32, u32)) -> Self {
+        Self { lane, ..self }
     }
 
     /// Whether a connection has as many requests in flight as it may, or its output has no room for

@@ -70,7 +70,12 @@ impl StoredMarks {
             self.len += 1;
         } else {
             let newest = &mut self.marks[MARKS_MAX - 1];
-            (newest.row_end, newest.sequence) = (rows.end, sequence);
+            // A repeat has earlier rows, or none that aren't stored.
+            if rows.start < rows.end {
+                newest.first_row = newest.first_row.min(rows.start);
+                newest.row_end = newest.row_end.max(rows.end);
+            }
+            newest.sequence = newest.sequence.max(sequence);
         }
     }
 
@@ -90,7 +95,7 @@ impl StoredMarks {
         for mark in &marks[..passed] {
             self.is_stopped |= disk.is_lost(&(mark.first_row..mark.row_end));
             if !self.is_stopped {
-                self.through = mark.sequence;
+                self.through = self.through.max(mark.sequence);
             }
         }
         self.marks.copy_within(passed.., 0);
@@ -99,7 +104,7 @@ impl StoredMarks {
 
     /// The answer to this request is sent, because it is stored.
     pub(super) fn set_through(&mut self, sequence: u64) {
-        self.through = sequence;
+        self.through = self.through.max(sequence);
     }
 
     /// Through which sequence everything is stored, of a connection whose next request is lost.

@@ -33,6 +33,7 @@ mod overdue;
 mod poller;
 mod pusher;
 mod queued;
+mod receipt;
 mod waiters;
 mod watch;
 
@@ -44,7 +45,7 @@ pub use driver::{Driver, DriverOptions};
 pub use duty::{Activity, DutyReader, clock};
 pub use held::HELD_ANSWER_BYTES;
 pub use intake::receive_bytes_max;
-pub use lobby::{Lobby, LobbySeat};
+pub use lobby::{Lobby, LobbySeat, home_of};
 pub use overdue::TimeLimits;
 pub use poller::{Bell, Listener};
 pub use watch::{ClassUse, IoFigures, IoReport, IoWatch, PoolUse};

@@ -11,10 +11,12 @@ use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement}
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, DiskCall, Driver, IoReport, IoWatch, Listener, LobbySeat};
-use crate::log::LogProgress;
+use crate::log::{LogProgress, ProducerTable};
 use crate::printable::panic_text;
 use crate::sink::{Sink, SinkCounts};
-use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
+use crate::stage::{
+    LaneProducers, RepeatRow, Request, SinkReport, SinkStage, Verdict, scorer, validator,
+};
 use crate::units::THREAD_FIX;
 
 /// How long a sink that has nothing left to write may take after the deadline.
@@ -45,6 +47,8 @@ pub(super) struct LaneInputs {
     pub(super) sink: Box<dyn Sink>,
     /// The lane's log, and the call that its committer makes.
     pub(super) log: Option<(LogProgress, DiskCall)>,
+    /// What is known of its producers, if it knows any.
+    pub(super) known: Option<ProducerTable>,
     pub(super) stop: Arc<AtomicBool>,
     /// When a stop has to be over, once there is one.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
@@ -165,6 +169,14 @@ fn start_lane(
     let (verdict_writer, verdicts) = spec.column::<Verdict>("validate", 1).map_err(wrong)?;
     let vectors_max = plan.limits.max_vectors as usize;
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
+    let (producers, repeats) = match (inputs.known, &inputs.log) {
+        (Some(table), Some((progress, _))) => {
+            let progress = progress.clone();
+            let (writer, reader) = spec.column::<RepeatRow>("validate", 1).map_err(wrong)?;
+            (Some(LaneProducers::new(lane.number, table, progress, writer)), Some(reader))
+        }
+        _ => (None, None),
+    };
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
     // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
     // mapped afterwards.
@@ -175,8 +187,14 @@ fn start_lane(
     classes.map().map_err(no_classes)?;
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let first_row = inputs.sink.next_sequence();
-    let validate =
-        validator(plan.options.score, plan.limits, first_row, verdict_writer, result_writer);
+    let validate = validator(
+        plan.options.score,
+        plan.limits,
+        first_row,
+        producers,
+        verdict_writer,
+        result_writer,
+    );
     let score = scorer(plan.options.score, score_writer);
     let scores = plan.options.score.column(results, scores);
     if plan.options.stages == super::options::StagesWord::Inline {
@@ -203,6 +221,7 @@ fn start_lane(
         stage: stages.remove("answer").ok_or_else(missing)?,
         verdicts,
         scores,
+        repeats,
         lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
         first_row,
         log: inputs.log,
@@ -296,6 +315,7 @@ mod tests {
             listeners: Vec::new(),
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
+            known: None,
             log: None,
             stop: Arc::clone(&stop),
             stop_by: Arc::default(),

@@ -15,7 +15,7 @@ use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
-use super::writer::LogWriter;
+use super::writer::{LaneLogEnd, LogWriter};
 use crate::io::{DiskCall, IoWatch, Listener, LobbySeat};
 use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
@@ -27,7 +27,7 @@ use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
 const LOG_END_MAX: Duration = Duration::from_millis(500);
 
 /// The feed of each lane's log, with the call that the committer makes to the lane.
-type LaneFeeds = Vec<(LaneFeed, DiskCall)>;
+type LaneFeeds = Vec<(LaneLogEnd, DiskCall)>;
 
 /// Called when the service can't go on.
 type OnServerEnd = Arc<dyn Fn() + Send + Sync>;
@@ -125,7 +125,8 @@ impl Server {
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
         for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
-            let (feed, call) = feeds.next().unzip();
+            let (end, call) = feeds.next().unzip();
+            let (feed, known) = end.map(|end: LaneLogEnd| (end.feed, end.known)).unzip();
             let log = feed.as_ref().map(|feed: &LaneFeed| feed.progress().clone()).zip(call);
             let sink = self.sink(feed)?;
             let inputs = LaneInputs {
@@ -133,6 +134,7 @@ impl Server {
                 seat,
                 sink,
                 log,
+                known: known.filter(|_| self.plan.limits.has_producers),
                 stop: Arc::clone(&self.health.drains),
                 stop_by: Arc::clone(&self.stop_by),
                 on_end: Arc::clone(on_end),

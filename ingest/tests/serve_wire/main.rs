@@ -11,6 +11,7 @@ mod frames;
 mod hello;
 mod order;
 mod peers;
+mod producers;
 mod shapes;
 
 use slipring_ingest::wire::frames::Mode;

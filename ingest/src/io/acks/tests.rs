@@ -94,8 +94,9 @@ impl Bench {
         let sequence = self.sequence;
         let request = Request { sequence, vectors, mode, ack, ..Request::default() };
         let conn = self.table.get_mut(self.ids[number]).unwrap();
+        let of = AnswerRows { rows: rows.clone(), vectors, is_repeat: false };
         let stored_through = match mode {
-            Mode::Header => self.acks.stored_through(conn, &request, &rows),
+            Mode::Header => self.acks.stored_through(conn, &request, &of),
             _ => 0,
         };
         let scores = vec![sequence as f32; vectors as usize];
@@ -116,7 +117,7 @@ impl Bench {
         let at = out.len();
         out.set_len(at + bytes).unwrap();
         write_answer(mode, &answer, &mut out[at..]);
-        self.acks.hold(conn, &request, &rows, bytes);
+        self.acks.hold(conn, &request, &of, bytes);
         let rows = (vectors > 0).then_some(rows);
         self.accepted[number].extend(rows.clone().map(|rows| (sequence, rows)));
         self.owed[number].push_back(Owed { sequence, rows });
