@@ -75,7 +75,7 @@ counters! {
     CutOff "cut_off",
     /// Requests taken, hellos and refused ones included
     Requests "requests",
-    /// Vectors that were answered as stored
+    /// Vectors that were accepted by an answer
     VectorsAnswered "vectors_answered",
     /// Requests of producers that had been accepted before, and weren't stored again
     Repeats "repeats",
