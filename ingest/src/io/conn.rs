@@ -278,7 +278,7 @@ impl ConnCaps {
         }
     }
 
-    /// The same for connections of this lane, of so many.
+    /// The same for connections of a lane: its number, and how many lanes there are.
     pub(super) fn in_lane(self, lane: (u32, u32)) -> Self {
         Self { lane, ..self }
     }

@@ -98,7 +98,7 @@ impl Lobby {
     }
 }
 
-/// The lane that serves a producer, of so many: all of its connections meet there, so that one lane
+/// Which of the `lanes` serves a producer: all of its connections meet there, so that one lane
 /// knows all of its requests. Consecutive numbers are spread evenly.
 #[must_use]
 pub fn home_of(producer: u64, lanes: u32) -> u32 {
