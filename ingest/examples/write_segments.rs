@@ -55,6 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut lane = Lane::open(&dir, 0)?;
         lane.append()?;
         lane.write()?;
+        lane.log.sync()?;
+        lane.log.show_durable();
         println!("live");
         std::io::read_to_string(std::io::stdin())?;
         lane.close()?;

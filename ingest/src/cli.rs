@@ -175,6 +175,7 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "direct",
             "producer_window",
             "retain_bytes",
             "retain_for",

@@ -126,9 +126,12 @@ impl ProducerTable {
         limits.producers as u64 * window as u64
     }
 
-    /// Bytes of the file that says the same.
+    /// Bytes of the file that says the same; 0 if there is nothing to say.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
+        if self.producers.is_empty() {
+            return 0;
+        }
         let requests: usize = self.producers.values().map(|window| window.known.len()).sum();
         (FILE_HEAD_BYTES + self.producers.len() * FILE_HEAD_BYTES + requests * REQUEST_BYTES) as u64
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
+use super::options::{AckWord, DirectWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::io::HELD_ANSWER_BYTES;
 use crate::log::{
@@ -73,6 +73,7 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         producers: producer_limits(options),
         on_disk_error: options.on_disk_error,
+        is_direct: options.direct == DirectWord::Yes,
         retention: RetentionLimits {
             bytes: options.retain_bytes.map(|size| size.0),
             age: options.retain_for,
@@ -115,13 +116,9 @@ fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
     let ServeOptions { lanes, segment_bytes, .. } = options;
     let least = Size(segment_bytes.0.saturating_mul(u64::from(*lanes)));
     if let Some(most) = options.retain_bytes.filter(|most| *most < least) {
-        let of = match lanes {
-            1 => "a segment has".to_owned(),
-            _ => format!("the segments of {lanes} lanes have"),
-        };
         return refuse(format!(
-            "--retain-bytes is {most}: {of} up to {least}; give at least that, or lower \
-             --segment-bytes"
+            "--retain-bytes is {most}: --lanes {lanes} with --segment-bytes {segment_bytes} need \
+             {least}; give at least that, or lower --segment-bytes"
         ));
     }
     match options.retain_for {

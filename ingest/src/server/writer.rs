@@ -16,9 +16,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::options::{DiskErrorWord, ServeError};
 use crate::io::{clock, home_of};
 use crate::log::{
-    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, FolderProgress, LaneFeed,
-    LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress, ProducerLimits, ProducerTable,
-    RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, random_epoch,
+    AlignedBytes, BLOCK_BYTES, BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile,
+    FolderProgress, LaneFeed, LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress,
+    ProducerLimits, ProducerTable, RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES,
+    SealedFiles, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -33,6 +34,8 @@ pub(super) struct WriterOptions {
     pub times: CommitTimes,
     pub producers: ProducerLimits,
     pub on_disk_error: DiskErrorWord,
+    /// Whether records are written past the page cache.
+    pub is_direct: bool,
     pub retention: RetentionLimits,
 }
 
@@ -251,7 +254,8 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
     let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
     let lanes: BTreeSet<u32> = found.into_iter().chain(0..options.lanes).collect();
-    let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
+    let disk = RealDisk::new(dir.mode()).direct_writes(options.is_direct);
+    let epoch = random_epoch();
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
     let now = (Instant::now(), SystemTime::now());
     let (mut logs, mut sealed) = (Vec::new(), Vec::new());
@@ -260,7 +264,7 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
     let heard = clock().now_ns();
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
-        probe(disk, &folders, lane)?;
+        probe(disk, &folders, lane, options.is_direct)?;
         let segment_bytes = options.segment_bytes;
         let log_options = LogOptions { segment_bytes, ..LogOptions::new(shape, lane, epoch) };
         let opened = LaneLog::open(disk, folders.clone(), log_options);
@@ -303,7 +307,12 @@ fn say_recovered(lane: u32, recovery: &Recovery) {
 }
 
 /// Finds out before the service is ready whether a lane's files can be written.
-fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeError> {
+fn probe(
+    disk: RealDisk,
+    folders: &LogFolders,
+    lane: u32,
+    is_direct: bool,
+) -> Result<(), ServeError> {
     let refused = |what: String, error: &io::Error| {
         ServeError::Refused(format!(
             "lane {lane}: {what}: {error}; make room there or give this user the right to write, \
@@ -315,10 +324,21 @@ fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeErr
         let tried = || {
             let _left_by_a_crash = disk.remove(&path);
             let file = disk.create_new(&path)?;
-            let written = file.write_at(&[0; 4096], 0).and_then(|_| file.sync_data());
-            disk.remove(&path).and(written)
+            let block = AlignedBytes::zeroed(BLOCK_BYTES);
+            let written = file.write_at(&block, 0).and_then(|_| file.sync_data());
+            disk.remove(&path).and(written)?;
+            Ok(file.is_direct())
         };
-        tried().map_err(|error| refused(format!("can't write {}", path.display()), &error))?;
+        let was_direct =
+            tried().map_err(|error| refused(format!("can't write {}", path.display()), &error))?;
+        if is_direct && !was_direct {
+            return Err(ServeError::Refused(format!(
+                "--direct yes: lane {lane}: the file system of {} doesn't write blocks of \
+                 {BLOCK_BYTES} bytes past the page cache; say --direct auto or no, or name \
+                 another folder with --data",
+                folder.display()
+            )));
+        }
     }
     match disk.free_bytes(&folders.open) {
         Ok(free) if free < SPACE_KEPT_BYTES + 4096 => {

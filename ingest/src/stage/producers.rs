@@ -95,7 +95,9 @@ impl LaneProducers {
     pub(super) fn note_other(&mut self, request: &Request) {
         if is_hello(request) {
             self.conns.note_hello(request);
-        } else if let Some(producer) = self.conns.of(request) {
+        } else if let Some(producer) = self.conns.of(request)
+            && request.reply != Reply::Hello
+        {
             self.table.begin(producer, request.sequence, request.received_ns);
         }
     }

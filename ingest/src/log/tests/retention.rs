@@ -429,7 +429,7 @@ impl World {
 
 #[test]
 fn a_crash_during_a_removal_leaves_no_hole() {
-    let crashes = number_of("SLIPRING_LOG_CRASHES", 120);
+    let crashes = number_of("SLIPRING_LOG_CRASHES", 1_200) / 10;
     let (first, mut done, mut removed) = (number_of("SLIPRING_LOG_SEED", 1), 0, 0);
     for seed in first.. {
         let (random, disk) = (Random(seed), SimDisk::new(seed ^ 0x5555));
