@@ -457,12 +457,12 @@ fn wrong_answers_fail_the_object() {
     encode_request(Mode::Header, 1, 0, &[1.0], &mut request);
     request[0] = b'X';
     let cases = [
-        (answered(Status::Ok, 0, 2), "accepts 2 vectors instead of 1"),
-        (answered(Status::Ok, 0, 0), "accepts 0 vectors instead of 1"),
+        (answered(Status::Ok, 1, 2), "accepts 2 vectors instead of 1"),
+        (answered(Status::Ok, 1, 0), "accepts 0 vectors instead of 1"),
         (answered(Status::Ok, 7, 1), "sequence 7"),
         (answered(Status::ShuttingDown, 0, 0), "shutting-down"),
-        (answered(Status::Failed, 0, 0), "see the service's own log"),
-        (answered(Status::Busy, 0, 0), "raise its --in-flight"),
+        (answered(Status::Failed, 1, 0), "see the service's own log"),
+        (answered(Status::Busy, 1, 0), "raise its --in-flight"),
         (request, "not with \"SR\""),
         (Vec::new(), "ended with 1 requests unanswered"),
     ];
@@ -482,7 +482,7 @@ fn wrong_answers_fail_the_object() {
 fn what_was_answered_before_the_end_is_counted() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
+        stream.write_all(&answered(Status::Ok, 1, 1)).unwrap();
         // The other frames are read, so that closing the connection isn't a reset.
         stream.read_exact(&mut [0; 2 * 28]).unwrap();
     });
@@ -501,7 +501,7 @@ fn what_was_answered_before_the_end_is_counted() {
 fn a_frame_that_makes_room_for_others_is_refused_by_its_reason() {
     let server = Server::start([("a.npy", Conduct::Right, npy(&[1.0; FRAMES], 1))]);
     let to = false_service(false, |stream| {
-        stream.write_all(&answered(Status::Ok, 0, 1)).unwrap();
+        stream.write_all(&answered(Status::Ok, 1, 1)).unwrap();
         stream.read_exact(&mut [0; 2 * 28]).unwrap();
         // At that point the service no longer knows the sequence of the frame.
         stream.write_all(&answered(Status::Busy, 0, 0)).unwrap();
