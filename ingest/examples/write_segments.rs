@@ -89,7 +89,7 @@ impl Lane {
         let ids = if self.columns.id { &id[..] } else { &[] };
         let times = RowTimes::One(TIME_US + sequence as i64 * 1_000_000);
         let vectors: Vec<u8> = row(sequence).iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.buffer.append(&LogRows { vectors: &vectors, ids, times })?;
+        self.buffer.append(&LogRows { vectors: &vectors, ids, times, mark: None })?;
         Ok(())
     }
 

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::disk::{Disk, read_enough, sync_uninterrupted, write_on};
+use super::disk::{Disk, read_enough};
 use super::error::LogError;
 use super::fields::crc32c;
-use super::names::{LogFolders, remove};
+use super::names::{LogFolders, replace};
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,13 +92,7 @@ impl NextFile {
             "clean": self.is_clean,
             "crc": self.checksum(),
         });
-        remove(disk, &new)?;
-        let file = disk.create_new(&new).map_err(LogError::io("create", &new))?;
-        let text = format!("{text}\n");
-        write_on(&file, text.as_bytes(), 0, &mut 0).map_err(LogError::io("write", &new))?;
-        sync_uninterrupted(&file).map_err(LogError::io("sync", &new))?;
-        disk.rename_over(&new, &path).map_err(LogError::io("rename", &new))?;
-        disk.sync_folder(&folders.open).map_err(LogError::io("sync the folder", &folders.open))
+        replace(disk, folders, &path, &new, format!("{text}\n").as_bytes())
     }
 
     fn checksum(&self) -> String {
