@@ -103,7 +103,8 @@ impl Bench {
         let vectors: Vec<u8> = rows.iter().flat_map(|row| row.vector.clone()).collect();
         let ids: Vec<u8> = rows.iter().flat_map(|row| row.id.to_le_bytes()).collect();
         let times: Vec<u8> = rows.iter().flat_map(|row| row.time.to_le_bytes()).collect();
-        let rows = LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times) };
+        let rows =
+            LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times), mark: None };
         let now = self.now;
         assert!(self.feeds[lane].offer(&rows, true, || now).unwrap());
         self.run();
