@@ -51,6 +51,8 @@ pub struct SealedFiles<D: Disk> {
     /// Whether more of them come.
     is_served: bool,
     segments: VecDeque<KeptSegment>,
+    /// Of all of them.
+    bytes: u64,
     /// No removal before, because the last one was refused.
     retry_at: Option<Instant>,
     /// Whether that was said.
@@ -83,6 +85,7 @@ impl<D: Disk> SealedFiles<D> {
             lane,
             is_served,
             segments: VecDeque::new(),
+            bytes: 0,
             retry_at: None,
             is_refused: false,
         };
@@ -106,10 +109,16 @@ impl<D: Disk> SealedFiles<D> {
         let SealedSegment { first_sequence, next_sequence, file_bytes: bytes, .. } = *sealed;
         let kept = KeptSegment { first_sequence, next_sequence, bytes, sealed_at };
         self.segments.push_back(kept);
+        self.bytes += bytes;
     }
 
-    fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.bytes).sum()
+    fn note_merged(&mut self, merged: &SealedSegment) {
+        let first = merged.first_sequence;
+        let kept = self.segments.iter_mut().find(|kept| kept.first_sequence == first);
+        if let Some(kept) = kept {
+            self.bytes = self.bytes - kept.bytes + merged.file_bytes;
+            kept.bytes = merged.file_bytes;
+        }
     }
 
     /// The segment that goes next, if one may go for its age, or for the bytes of all.
@@ -132,6 +141,7 @@ impl<D: Disk> SealedFiles<D> {
         self.disk.sync_folder(folder).map_err(LogError::io("sync the folder", folder))?;
         let bytes = oldest.bytes;
         self.segments.pop_front();
+        self.bytes -= bytes;
         self.is_refused = false;
         Ok(bytes)
     }
@@ -143,6 +153,7 @@ impl<D: Disk> SealedFiles<D> {
         let there: BTreeSet<u64> =
             names.iter().filter_map(|name| first_sequence(name, SEALED)).collect();
         self.segments.retain(|segment| there.contains(&segment.first_sequence));
+        self.bytes = self.segments.iter().map(|segment| segment.bytes).sum();
         Ok(())
     }
 }
@@ -185,10 +196,9 @@ impl<D: Disk> SegmentKeeper<D> {
 
     /// A segment has other bytes now.
     pub fn note_merged(&mut self, lane: usize, merged: &SealedSegment) {
-        let Some(files) = self.lanes.get_mut(lane) else { return };
-        let first = merged.first_sequence;
-        let kept = files.segments.iter_mut().find(|kept| kept.first_sequence == first);
-        kept.into_iter().for_each(|kept| kept.bytes = merged.file_bytes);
+        if let Some(files) = self.lanes.get_mut(lane) {
+            files.note_merged(merged);
+        }
     }
 
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, (usize, LogNote)> {
@@ -226,7 +236,7 @@ impl<D: Disk> SegmentKeeper<D> {
     }
 
     fn is_over_bytes(&self) -> bool {
-        let bytes = || self.lanes.iter().map(SealedFiles::bytes).sum::<u64>();
+        let bytes = || self.lanes.iter().map(|files| files.bytes).sum::<u64>();
         self.limits.bytes.is_some_and(|most| bytes() > most)
     }
 

@@ -297,6 +297,31 @@ fn what_was_moved_away_does_not_count() {
     assert_eq!(sealed(&disk, 0), [9, 12, 15, 18]);
 }
 
+/// A segment whose small records are merged has fewer bytes, and those count.
+#[test]
+fn merged_segments_count_as_they_are() {
+    let seal = |bench: &mut Bench| {
+        (0..4).for_each(|_| bench.append(0, 1));
+        bench.seal(0, 0);
+        bytes(&bench.disk)
+    };
+    let mut bench = Bench::start(&SimDisk::new(1), RetentionLimits::default(), (1, 1)).unwrap();
+    let merged = seal(&mut bench);
+    assert_eq!(bench.feeds[0].progress().figures().merged_segments, 1);
+    // Three more records, a block each, and their places in the footer.
+    let whole = merged + 3 * (4096 + 24);
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::start(&disk, by_bytes(whole + 3 * merged), (1, 1)).unwrap();
+    for _ in 0..4 {
+        seal(&mut bench);
+    }
+    assert_eq!((sealed(&disk, 0), bench.removed()), (vec![0, 4, 8, 12], 0));
+    for _ in 0..2 {
+        seal(&mut bench);
+    }
+    assert_eq!((sealed(&disk, 0), bench.removed()), (vec![8, 12, 16, 20], 2));
+}
+
 /// It is said once and tried again, the rows that come are taken meanwhile, and nothing is in a
 /// hurry while the disk refuses.
 #[test]
