@@ -9,6 +9,7 @@ mod tidy {
     pub mod circles;
     pub mod memory;
     pub mod names;
+    pub mod proofs;
     pub mod shape;
     pub mod source;
     pub mod twins;
@@ -17,7 +18,7 @@ mod tidy {
 }
 
 use tidy::source::{Source, pages, read, tree};
-use tidy::{circles, memory, names, shape, twins, width, words};
+use tidy::{circles, memory, names, proofs, shape, twins, width, words};
 
 /// The files that may hold `unsafe`: those that mint memory, call the kernel, or count allocations.
 /// Extend it on purpose.
@@ -174,6 +175,16 @@ fn names_and_comments_say_what_is_done() {
             .flat_map(page)
             .collect::<Vec<_>>(),
     );
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let files = tree();
+    let semantics = read("docs/SEMANTICS.md");
+    let rows = semantics.lines().filter(|line| line.contains(".rs: ")).count();
+    assert!(rows >= 10, "{rows} failures have a test");
+    let wrong = |path: &String| proofs::of_page(path, &read(path), &files);
+    assert_none(&pages().iter().flat_map(wrong).collect::<Vec<_>>());
 }
 
 #[test]

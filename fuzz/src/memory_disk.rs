@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use slipring_ingest::log::{Disk, DiskFile, ReadFrom};
 
@@ -48,10 +49,8 @@ impl Disk for MemoryDisk {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match self.files().contains_key(to) {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
-            false => self.rename_over(from, to),
-        }
+        let is_taken = self.files().contains_key(to);
+        if is_taken { Err(io::ErrorKind::AlreadyExists.into()) } else { self.rename_over(from, to) }
     }
 
     fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -73,6 +72,10 @@ impl Disk for MemoryDisk {
         let files = self.files();
         let here = files.keys().filter(|path| path.parent() == Some(folder));
         Ok(here.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    fn modified(&self, _: &Path) -> io::Result<SystemTime> {
+        Ok(SystemTime::UNIX_EPOCH)
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {

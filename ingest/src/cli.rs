@@ -1,4 +1,4 @@
-//! The command line: `slipring demo | serve | load | sweep | get`.
+//! The command line: `slipring demo | serve | load | sweep | get | log`.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,7 +14,8 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 #[cfg(feature = "objects")]
 use crate::heap;
-use crate::load::{self, LoadOptions};
+use crate::load::{self, BrokenLoad, LoadOptions};
+use crate::log_command::{self, LogArguments};
 use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
 use crate::printable::Printable;
@@ -52,6 +53,8 @@ enum Command {
     #[cfg(not(feature = "objects"))]
     #[command(after_help = GET_BUILD)]
     Get(AnyWords),
+    /// List, verify, read and repair the log in a data folder
+    Log(LogArguments),
 }
 
 /// What `--version` prints; `-V` prints the version only.
@@ -97,6 +100,7 @@ Examples:
   slipring serve --dim 128 --data vectors
   slipring load --to 127.0.0.1:9900 --dim 128 --vectors 1-8 --duration 10s --verify
   slipring sweep --payload 4KiB
+  slipring log verify --data vectors
 
 `slipring COMMAND --help` lists a command's options. Exit codes: 0 success, 1 failure, 2 bad usage.";
 
@@ -169,6 +173,8 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "retain_bytes",
+            "retain_for",
             "on_disk_error",
             "drain",
         ],
@@ -180,7 +186,21 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
 
 /// The headings of `load --help`.
 const LOAD_HEADINGS: &[(&str, &[&str])] = &[
-    ("What to send", &["to", "dim", "vectors", "file", "convert", "seed", "mode"]),
+    (
+        "What to send",
+        &[
+            "to",
+            "dim",
+            "vectors",
+            "file",
+            "convert",
+            "seed",
+            "number_from",
+            "mode",
+            "ack",
+            "producer",
+        ],
+    ),
     (
         "How much",
         &[
@@ -254,6 +274,8 @@ pub fn run() -> ExitCode {
         Ok(Command::Load(words)) => run_load(&words.into_options()),
         Ok(Command::Sweep(options)) => run_sweep(&options),
         Ok(Command::Get(options)) => run_get(&options),
+        Ok(Command::Log(arguments)) => log_command::run(&arguments)
+            .unwrap_or_else(|error| fail(arguments.name(), &error, error.exit_code())),
         Err(shown) if !shown.use_stderr() => {
             // A pager may have closed its end.
             let _closed = shown.print();
@@ -337,6 +359,12 @@ fn command() -> clap::Command {
         .mut_subcommand("load", |command| headed(command, LOAD_HEADINGS))
         .mut_subcommand("sweep", |command| headed(command, SWEEP_HEADINGS))
         .mut_subcommand("get", |command| headed(command, GET_HEADINGS))
+        .mut_subcommand("log", |command| {
+            let commands = ["ls", "verify", "cat", "repair"];
+            commands
+                .iter()
+                .fold(short_help(command), |log, name| log.mut_subcommand(name, short_help))
+        })
 }
 
 fn run_demo(options: &DemoOptions) -> u8 {
@@ -365,7 +393,7 @@ fn run_demo(options: &DemoOptions) -> u8 {
 fn run_load(options: &LoadOptions) -> u8 {
     let report = match load::run(options) {
         Ok(report) => report,
-        Err(error) => return fail("load", &error, error.exit_code()),
+        Err(broken) => return fail_load(options, &broken),
     };
     let written = if options.json { announce(report.to_json()) } else { announce(&report) };
     let failures = report.failures();
@@ -378,6 +406,21 @@ fn run_load(options: &LoadOptions) -> u8 {
         notice::warn(format_args!("load: {shortfall}"));
     }
     u8::from(!failures.is_empty()).max(print_code("load", written))
+}
+
+/// A load that broke says what was answered until then, and why it broke.
+fn fail_load(options: &LoadOptions, broken: &BrokenLoad) -> u8 {
+    let code = broken.exit_code();
+    let written = if code == 2 {
+        Ok(())
+    } else if options.json {
+        announce(broken.to_json())
+    } else if broken.report.sent.requests > 0 {
+        announce(&broken.report)
+    } else {
+        Ok(())
+    };
+    fail("load", broken, code).max(print_code("load", written))
 }
 
 fn run_sweep(options: &SweepOptions) -> u8 {

@@ -17,6 +17,7 @@ pub mod latency;
 mod line_writer;
 pub mod load;
 pub mod log;
+pub mod log_command;
 mod notice;
 mod printable;
 pub mod server;

@@ -11,7 +11,7 @@ use slipring_ingest::io::Counter;
 use slipring_ingest::load::{self, LoadOptions, LoadReport, VectorRange};
 use slipring_ingest::server::Totals;
 use slipring_ingest::sink::read_segments;
-use slipring_ingest::wire::frames::Mode;
+use slipring_ingest::wire::frames::{AckLevel, Mode};
 
 use slipring_test_support::within;
 use support::client::{Address, Client};
@@ -147,6 +147,30 @@ fn many_and_deep_with_one_carry_buffer() {
                 (0, 0),
                 "{totals}"
             );
+        });
+    }
+}
+
+/// Answers that mean stored are held back while the ring goes on, also where pool and ring are
+/// tiny; a hello asks for them, or the service gives them to those who can't ask.
+#[test]
+fn answers_that_wait_for_the_disk() {
+    let (asked, told) = (AckLevel::Stored, AckLevel::Received);
+    for (words, mode, ack, connections, window) in [
+        ("", Mode::Header, asked, 4, 64),
+        ("--stages threads", Mode::Header, asked, 4, 64),
+        ("--lanes 2 --in-flight 3", Mode::Header, asked, 200, 1),
+        ("--ack stored", Mode::Count, told, 4, 64),
+        ("--ack stored --stages threads", Mode::Count, told, 200, 1),
+        ("--ack stored --lanes 2", Mode::Header1, told, 4, 32),
+    ] {
+        let words = merged(TINY, words);
+        within(Duration::from_secs(90), move || {
+            let mut service = Service::start(DIM, &words);
+            let options = options(service.target(), connections, window);
+            let report = load::run(&LoadOptions { mode, ack, ..options });
+            let report = report.unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert_all_there(&mut service, &[report]);
         });
     }
 }

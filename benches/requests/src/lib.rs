@@ -22,8 +22,8 @@ use slipring_ingest::io::{
 };
 use slipring_ingest::stage::{Request, Score, Verdict, scorer, validator};
 use slipring_ingest::wire::frames::{
-    AckLevel, HELLO_ANSWER_BYTES, Hello, Limits, Mode, Status, answer_bytes, decode_answer, encode_hello,
-    encode_request,
+    AckLevel, HELLO_ANSWER_BYTES, Hello, Limits, Mode, Status, answer_bytes, decode_answer,
+    encode_hello, encode_request,
 };
 
 const DIM: u32 = 128;
@@ -157,7 +157,8 @@ fn driver(listener: Listener) -> Driver {
         .expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end = AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0, log: None };
+    let end =
+        AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0, log: None };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,

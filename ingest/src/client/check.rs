@@ -88,7 +88,15 @@ pub enum WrongAnswer {
         /// The detail of the answer.
         got: u32,
     },
-    /// Less is stored than before.
+    /// A request is stored that was never sent.
+    #[error("the server says that requests are stored through {got}, {sent} is the last one sent")]
+    StoredAhead {
+        /// The last one that was sent.
+        sent: u64,
+        /// What is said.
+        got: u64,
+    },
+    /// Less is stored than before, or a watermark that says nothing new.
     #[error("the server says that requests are stored through {got}, after it has said {before}")]
     StoredBack {
         /// What was said before.

@@ -35,6 +35,8 @@ pub(crate) struct ClientConnection {
     in_flight_max: u32,
     /// The highest sequence of which the server has said that it, and every accepted request before
     /// it, is stored; 0 if it has said nothing yet.
+    /// The last sequence that was sent, and the last that is stored; 0 if there is none yet.
+    sent_through: u64,
     stored_through: u64,
 }
 
@@ -76,12 +78,19 @@ impl ClientConnection {
             rows,
             closing: None,
             in_flight_max,
+            sent_through: 0,
             stored_through: 0,
         })
     }
 
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         self.socket.register(registry, token)
+    }
+
+    /// Requests up to this sequence are about to be written. They are numbered from 1 on: a server
+    /// says by 0 that none is stored.
+    pub(crate) fn note_sent(&mut self, sequence: u64) {
+        self.sent_through = sequence;
     }
 
     /// Writes some of `bytes`, which are requests.
@@ -146,7 +155,11 @@ impl ClientConnection {
             let Some(AnswerEvent::Watermark(watermark)) = answer_event(self.mode, bytes)? else {
                 return Ok(false);
             };
-            self.note_stored(watermark.lane, watermark.stored_through)?;
+            let (before, got) = (self.stored_through, watermark.stored_through);
+            if got == before {
+                return Err(WrongAnswer::StoredBack { before, got });
+            }
+            self.note_stored(watermark.lane, got)?;
             self.answered += ANSWER_HEADER_BYTES;
         }
     }
@@ -155,6 +168,9 @@ impl ClientConnection {
         let (expected, before) = (self.rows.lane, self.stored_through);
         if lane != expected {
             return Err(WrongAnswer::Lane { expected, got: lane });
+        }
+        if got > self.sent_through {
+            return Err(WrongAnswer::StoredAhead { sent: self.sent_through, got });
         }
         if got < before {
             return Err(WrongAnswer::StoredBack { before, got });

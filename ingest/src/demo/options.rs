@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::text::mib;
-use crate::load::LoadError;
+use crate::load::{BrokenLoad, LoadError};
 use crate::server::{ServeError, Totals};
 use crate::sink::SinkError;
 use crate::units::{Size, THREAD_FIX};
@@ -115,6 +115,12 @@ impl DemoError {
             },
             other => other,
         }
+    }
+}
+
+impl From<BrokenLoad> for DemoError {
+    fn from(broken: BrokenLoad) -> Self {
+        broken.error.into()
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) struct IngestClient {
     connection: ClientConnection,
     max_vectors: u32,
     timeout: Duration,
-    /// Sequence of the next request.
+    /// Sequence of the next request, from 1 on.
     sequence: u64,
     /// Requests that may be in flight; 0 before the hello.
     window: usize,
@@ -88,7 +88,7 @@ impl IngestClient {
             }
         };
         let connection = opened.map_err(failed)?;
-        let (sequence, window, ids) = (0, 0, false);
+        let (sequence, window, ids) = (1, 0, false);
         Ok(IngestClient { to, connection, max_vectors, timeout, sequence, window, ids })
     }
 
@@ -143,6 +143,7 @@ impl IngestClient {
                     scores: false,
                 };
                 encode_request_head(MODE, &head, &mut out);
+                self.connection.note_sent(self.sequence);
                 if self.ids {
                     cursor.append_ids(count, &mut out);
                 }
@@ -301,6 +302,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::wire::frames::{ANSWER_HEADER_BYTES, Watermark, write_watermark};
 
     /// It may be no service at all: nothing is said about a disk.
     #[test]
@@ -340,6 +342,29 @@ mod tests {
         let mut client = connect();
         let (mut service, _) = listener.accept().unwrap();
         service.write_all(b"unasked").unwrap();
+        while let Some(usable) = client.if_usable() {
+            client = usable;
+        }
+    }
+
+    /// A watermark comes when nothing is asked, in any pieces.
+    #[test]
+    fn a_connection_with_a_watermark_is_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let (timeout, cancel) = (Duration::from_secs(60), CancellationToken::new());
+        let mut client = IngestClient::connect(&target, 64, timeout, &cancel).unwrap();
+        let (mut service, _) = listener.accept().unwrap();
+        client.connection.note_sent(5);
+        let watermark = Watermark { credits: 1, lane: 0, stored_through: 5 };
+        let mut frame = [0; ANSWER_HEADER_BYTES];
+        write_watermark(&watermark, &mut frame);
+        for piece in frame.chunks(17) {
+            service.write_all(piece).unwrap();
+            client = client.if_usable().expect("a watermark is no answer");
+        }
+        // It says nothing new the second time.
+        service.write_all(&frame).unwrap();
         while let Some(usable) = client.if_usable() {
             client = usable;
         }

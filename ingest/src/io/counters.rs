@@ -75,7 +75,7 @@ counters! {
     CutOff "cut_off",
     /// Requests taken, hellos and refused ones included
     Requests "requests",
-    /// Vectors that were answered as accepted
+    /// Vectors that were accepted by an answer
     VectorsAnswered "vectors_answered",
     /// Stored answers that a stop has given up, because the disk hadn't taken their vectors in time
     GivenUp "given_up",

@@ -139,6 +139,15 @@ impl LoadConnection {
         self.try_drive(plan, tally).map_err(|error| self.with_position(error))
     }
 
+    /// After a failure: counts the answers that have arrived. What is wrong with one of them
+    /// changes nothing any more.
+    pub(super) fn count_arrived(&mut self, plan: &LoadPlan, tally: &mut Tally) {
+        if self.phase != LoadPhase::Done {
+            self.readable = true;
+            let _failed_already = self.read(plan, tally);
+        }
+    }
+
     fn with_position(&self, error: ConnectionError) -> LoadError {
         LoadError::Connection { connection: self.index, request: self.answered, error }
     }
@@ -180,12 +189,13 @@ impl LoadConnection {
             }
             let next = NextRequest {
                 connection: self.index,
-                sequence: self.answered + self.in_flight.len() as u64,
+                sequence: self.answered + self.in_flight.len() as u64 + 1,
                 row: self.row_next,
                 vectors: count,
                 sent_vectors: self.sent_vectors,
             };
             plan.append_request(&next, &mut self.out);
+            self.connection.note_sent(next.sequence);
             self.sent_vectors += u64::from(count);
             let sum = plan.sum(self.row_next, count);
             tally.sent.add(count, request_bytes, sum);
@@ -268,7 +278,7 @@ impl LoadConnection {
                 }
                 return Err(ConnectionError::Extra { bytes: self.connection.unprocessed_bytes() });
             };
-            match self.connection.next_answer(&plan.expected(&request, self.answered))? {
+            match self.connection.next_answer(&plan.expected(&request, self.answered + 1))? {
                 Some(answer) => self.count_answer(plan, tally, &request, &answer, now_ns)?,
                 None => break,
             }

@@ -172,6 +172,12 @@ fn greet_text(error: &GreetError) -> String {
         GreetError::Refused { status: Status::WrongDimension, server, dim } => {
             format!("the server's dimension is {}, --dim is {dim}", server.dim)
         }
+        GreetError::Refused { status: Status::NoSuchAck, .. } => {
+            format!("{error}; start it with --data, or leave --ack out")
+        }
+        GreetError::Refused { status: Status::NoSuchProducer, .. } => {
+            format!("{error}; leave --producer out")
+        }
         GreetError::Unreadable(AnswerError::Version { got: 1, .. }) => {
             format!("{error}: say --mode header1")
         }

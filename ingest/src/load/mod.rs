@@ -7,7 +7,9 @@
 //! It promises: a report means that every request was answered exactly once, in order, with the
 //! right count, and with `--verify` the right scores and rows of its own; everything else is an
 //! error that names the connection and the request. Whether what the report says is good enough is
-//! another question, which [`LoadReport::failures`] answers. The same seed and options send the
+//! another question, which [`LoadReport::failures`] answers. A run that breaks, because the server
+//! dies under it for example, gives its error with the report of what was answered until then
+//! ([`BrokenLoad`]). The same seed and options send the
 //! same requests on every connection. Memory is bounded by [`LoadOptions::check`] before the first
 //! connection.
 //!
@@ -28,6 +30,7 @@
 //! | endurance: a fixed rate, with stalls counted | `--rate 50000 --in-flight 1024 --duration 10m --warmup 5s` |
 #![forbid(unsafe_code)]
 
+mod broken;
 mod connection;
 mod error;
 mod named_rows;
@@ -42,6 +45,7 @@ mod verdict;
 mod tests;
 
 pub use crate::stage::Score;
+pub use broken::BrokenLoad;
 pub use error::{ConnectionError, LoadError};
 pub use options::{
     BUFFERS_BYTES_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LoadOptions, THREADS_MAX, VectorRange,

@@ -9,7 +9,7 @@ use super::error::LoadError;
 use crate::client::Target;
 use crate::stage::Score;
 use crate::units::{RoundedSize, TIME_MAX, parse_duration};
-use crate::wire::frames::{Limits, Mode, WireColumns, answer_bytes};
+use crate::wire::frames::{AckLevel, Limits, Mode, WireColumns, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -72,9 +72,22 @@ pub struct LoadOptions {
     /// Protocol mode: header (version 2, with a hello), header1 (version 1) or count. To a service
     /// with --columns id, header mode sends ids: with --file the number of the row in the file,
     /// from 0, else a number that no other vector of the run has (vector k of connection c of N
-    /// has k x N + c); the other modes can't
+    /// has k x N + c, on top of --number-from); the other modes can't
     #[arg(long, default_value = "header", value_name = "header|header1|count", value_parser = parse_mode)]
     pub mode: Mode,
+    /// What an answer must mean: received, or stored, which is on the disk. The vectors that were
+    /// accepted so are `acked_vectors`. Header mode asks the service for it; in the other modes
+    /// answers mean what the service's own --ack says
+    #[arg(long, default_value = "received", value_name = "received|stored", value_parser = parse_ack)]
+    pub ack: AckLevel,
+    /// Send as a producer, so that a request that comes a second time isn't stored again:
+    /// connection c is producer ID + c, and numbers its requests from 1. At least 1; header mode
+    /// only
+    #[arg(long, value_name = "ID")]
+    pub producer: Option<u64>,
+    /// The least id of generated vectors, where the service stores ids
+    #[arg(long, default_value_t = 0, conflicts_with = "file")]
+    pub number_from: u64,
     /// Compare every score with an f64 reference, and fail if good vectors are refused or a row is
     /// named twice
     #[arg(long)]
@@ -135,6 +148,9 @@ impl LoadOptions {
             file: None,
             convert: false,
             mode: Mode::Header,
+            ack: AckLevel::Received,
+            producer: None,
+            number_from: 0,
             verify: false,
             score: Score::Sum,
             threads: 1,
@@ -194,6 +210,7 @@ impl LoadOptions {
                 "leave it out for full speed",
             );
         }
+        self.check_hello()?;
         self.check_bytes(false)?;
         if self.p99_max.is_some_and(|most| most.is_zero()) {
             return refuse("p99-max", "0s", "above 0", "say 2ms");
@@ -203,6 +220,34 @@ impl LoadOptions {
         }
         self.check_times()?;
         self.check_buffers()
+    }
+
+    /// Refuses what only a hello can say, in the modes that have none, and producers that no hello
+    /// can name.
+    fn check_hello(&self) -> Result<(), LoadError> {
+        let has_hello = self.mode == Mode::Header;
+        if self.ack == AckLevel::Stored && !has_hello {
+            let limit = format!("--mode {} can't ask for it", self.mode.label());
+            let fix = "say --mode header; or leave --ack out, and start the service with serve \
+                --ack stored";
+            return refuse("ack", self.ack.label(), limit, fix);
+        }
+        let Some(producer) = self.producer else { return Ok(()) };
+        if !has_hello {
+            let limit = format!("--mode {} can't name it", self.mode.label());
+            return refuse("producer", producer, limit, "say --mode header");
+        }
+        let most = u64::MAX - u64::from(self.connections - 1);
+        if !(1..=most).contains(&producer) {
+            let limit = format!("1 to {most}, one for each connection from there on");
+            return refuse("producer", producer, limit, "say a number in that range");
+        }
+        Ok(())
+    }
+
+    /// The producer that a connection is; 0: none.
+    pub(super) fn producer_of(&self, connection: u32) -> u64 {
+        self.producer.map_or(0, |first| first + u64::from(connection))
     }
 
     /// Refuses a `bytes_max` that is less than a request for each connection. Whether requests
@@ -332,6 +377,12 @@ impl FromStr for VectorRange {
             }
         }
     }
+}
+
+fn parse_ack(text: &str) -> Result<AckLevel, String> {
+    let levels = [AckLevel::Received, AckLevel::Stored];
+    let named = levels.into_iter().find(|level| level.label() == text);
+    named.ok_or_else(|| "received or stored".to_string())
 }
 
 fn parse_mode(text: &str) -> Result<Mode, String> {

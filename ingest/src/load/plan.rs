@@ -75,7 +75,8 @@ impl LoadPlan {
         }
         let number = next.sent_vectors.wrapping_add(vector);
         let connections = u64::from(self.options.connections);
-        number.wrapping_mul(connections).wrapping_add(next.connection.into())
+        let number = number.wrapping_mul(connections).wrapping_add(next.connection.into());
+        self.options.number_from.wrapping_add(number)
     }
 
     /// Whether a refusal means that the server stores ids, and that the requests have none. Count
@@ -88,7 +89,7 @@ impl LoadPlan {
         }
     }
 
-    /// The answer that `request`, the connection's request number `sequence`, must get. Header mode
+    /// The answer that `request`, which has this sequence, must get. Header mode
     /// sends scores only where they are asked for.
     pub(super) fn expected(&self, request: &LoadRequest, sequence: u64) -> ExpectedAnswer {
         let scores = self.options.verify || self.options.mode != Mode::Header;
@@ -170,7 +171,7 @@ fn server_asks_for_ids(options: &LoadOptions) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NextRequest {
     pub(super) connection: u32,
-    /// Its number on the connection.
+    /// Its number on the connection, from 1 on: 0 would say that nothing is stored.
     pub(super) sequence: u64,
     /// Index of its first row.
     pub(super) row: usize,

@@ -21,7 +21,8 @@ pub struct LoadReport {
     pub options: LoadOptions,
     /// All requests that were sent, warm-up included.
     pub sent: Total,
-    /// The requests that the service accepted: a sink must hold their vectors afterwards.
+    /// The requests that the service accepted, which its answers said with the meaning that
+    /// `options.ack` names: a sink must hold their vectors afterwards.
     pub accepted: Total,
     /// The requests that the service refused.
     pub refusals: Refusals,
@@ -97,6 +98,8 @@ impl LoadReport {
         json!({
             "to": options.to.to_string(),
             "mode": options.mode.label(),
+            "ack": options.ack.label(),
+            "producer": options.producer,
             "dim": options.dim,
             "vectors": options.vectors.to_string(),
             "connections": options.connections,
@@ -115,6 +118,7 @@ impl LoadReport {
             "measured": total(&self.measured),
             "sent": total(&self.sent),
             "accepted": total(&self.accepted),
+            "acked_vectors": self.accepted.vectors,
             "refused": {"requests": self.refusals.total(), "rejected": self.rejected, "reasons": reasons},
             "vectors_verified": self.vectors_verified,
             "requests_missed": self.requests_missed,
@@ -151,6 +155,15 @@ impl fmt::Display for LoadReport {
                 total.requests, total.vectors, total.bytes, total.sum
             )?;
         }
+        let accepted = &self.accepted;
+        writeln!(
+            f,
+            "{:<9} {:>12} {:>12} ({})",
+            "acked",
+            accepted.requests,
+            accepted.vectors,
+            options.ack.label()
+        )?;
         for (label, count) in self.refusals.iter() {
             writeln!(f, "{:<9} {count:>12} ({label})", "refused")?;
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
+use super::broken::BrokenLoad;
 use super::connection::LoadConnection;
 use super::error::LoadError;
 use super::options::LoadOptions;
@@ -26,22 +27,46 @@ const EVENTS_MAX: usize = 1024;
 /// Runs a load with the vectors that the options name. Blocks until it ends.
 ///
 /// # Errors
-/// See [`LoadError`].
-pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
-    options.check()?;
-    let rows = match &options.file {
-        Some(path) => VectorRows::from_file(path, options.dim, options.convert)
-            .map_err(|error| LoadError::File { path: path.clone(), error })?,
-        None => VectorRows::generated(options.dim, options.seed),
-    };
-    run_rows(options, rows)
+/// See [`LoadError`]; what was answered until then is in the report beside it.
+pub fn run(options: &LoadOptions) -> Result<LoadReport, BrokenLoad> {
+    report(options, |tally| {
+        options.check()?;
+        let rows = match &options.file {
+            Some(path) => VectorRows::from_file(path, options.dim, options.convert)
+                .map_err(|error| LoadError::File { path: path.clone(), error })?,
+            None => VectorRows::generated(options.dim, options.seed),
+        };
+        run_counted(options, rows, tally)
+    })
 }
 
 /// As [`run`], with these vectors instead of those of `options.file`.
 ///
 /// # Errors
-/// See [`LoadError`].
-pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, LoadError> {
+/// As [`run`].
+pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, BrokenLoad> {
+    report(options, |tally| run_counted(options, rows, tally))
+}
+
+/// The report of a run, which holds what was counted however the run ends.
+fn report(
+    options: &LoadOptions,
+    run: impl FnOnce(&mut Tally) -> Result<(), LoadError>,
+) -> Result<LoadReport, BrokenLoad> {
+    let mut tally = Tally::new();
+    let ended = run(&mut tally);
+    let report = LoadReport::new(options, &tally);
+    match ended {
+        Ok(()) => Ok(report),
+        Err(error) => Err(BrokenLoad { error, report: Box::new(report) }),
+    }
+}
+
+fn run_counted(
+    options: &LoadOptions,
+    rows: VectorRows,
+    tally: &mut Tally,
+) -> Result<(), LoadError> {
     options.check()?;
     if rows.dim() != options.dim {
         let (value, limit) =
@@ -59,8 +84,7 @@ pub fn run_rows(options: &LoadOptions, rows: VectorRows) -> Result<LoadReport, L
         groups[(index % options.threads) as usize]
             .push(LoadConnection::new(&plan, index, connection));
     }
-    let tally = run_groups(&plan, groups)?;
-    Ok(LoadReport::new(options, &tally))
+    run_groups(&plan, groups, tally)
 }
 
 /// Opens all connections, and says whether the server stores ids: then it refuses the first hello,
@@ -87,7 +111,8 @@ fn open(options: &LoadOptions, connection: u32, ids: bool) -> Result<ClientConne
         ClientConnection::open(&options.to, options.mode, options.input_bytes(), options.timeout)
             .map_err(|error| LoadError::Connect { connection, to: to(), error })?;
     if options.mode == Mode::Header {
-        let hello = Hello { ids, ..Hello::new(options.dim) };
+        let (ack, producer) = (options.ack, options.producer_of(connection));
+        let hello = Hello { ids, ack, producer, ..Hello::new(options.dim) };
         let server = opened
             .greet(&hello, options.timeout, || false)
             .map_err(|error| LoadError::Greet { connection, to: to(), error })?;
@@ -104,13 +129,18 @@ fn open(options: &LoadOptions, connection: u32, ids: bool) -> Result<ClientConne
     Ok(opened)
 }
 
-/// Runs one thread per group. Returns the error of the first group that failed.
-fn run_groups(plan: &LoadPlan, groups: Vec<Vec<LoadConnection>>) -> Result<Tally, LoadError> {
+/// Runs one thread per group, and counts into `tally` what each has got. Returns the error of the
+/// first group that failed.
+fn run_groups(
+    plan: &LoadPlan,
+    groups: Vec<Vec<LoadConnection>>,
+    tally: &mut Tally,
+) -> Result<(), LoadError> {
     let workers = groups
         .into_iter()
         .map(|group| LoadWorker::new(plan, group))
         .collect::<Result<Vec<_>, _>>()?;
-    let results: Vec<Result<Tally, LoadError>> = thread::scope(|scope| {
+    let results: Vec<(Tally, Result<(), LoadError>)> = thread::scope(|scope| {
         let threads: Vec<_> =
             workers.into_iter().map(|worker| scope.spawn(|| worker.run())).collect();
         threads
@@ -118,11 +148,12 @@ fn run_groups(plan: &LoadPlan, groups: Vec<Vec<LoadConnection>>) -> Result<Tally
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut total = Tally::new();
-    for result in results {
-        total.merge(&result?);
+    let mut ended = Ok(());
+    for (counted, result) in results {
+        tally.merge(&counted);
+        ended = ended.and(result);
     }
-    Ok(total)
+    ended
 }
 
 /// One thread of the generator. It waits for its connections' sockets and for the schedule.
@@ -156,16 +187,20 @@ impl<'a> LoadWorker<'a> {
     }
 
     /// Runs until every connection is done, one fails, or another thread has failed.
-    fn run(mut self) -> Result<Tally, LoadError> {
+    fn run(mut self) -> (Tally, Result<(), LoadError>) {
         let result = self.run_all();
         if result.is_err() {
             // Only the first failure matters; a second set is refused and that is fine.
             let _ = self.plan.failed.set(());
         }
-        result.map(|()| {
+        if self.plan.failed.get().is_some() {
+            for connection in &mut self.connections {
+                connection.count_arrived(self.plan, &mut self.tally);
+            }
+        } else {
             self.tally.requests_missed = self.connections.iter().map(LoadConnection::missed).sum();
-            self.tally
-        })
+        }
+        (self.tally, result)
     }
 
     fn run_all(&mut self) -> Result<(), LoadError> {

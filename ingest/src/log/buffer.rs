@@ -161,6 +161,11 @@ impl RecordBuffer {
         self.rows_max - self.rows
     }
 
+    /// Producer marks that it still takes.
+    pub(super) fn marks_room(&self) -> usize {
+        self.marks_max - self.marks.len()
+    }
+
     /// Whether it takes no more rows: it is full, or has its place.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -12,6 +12,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Where the bytes of an opened file are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,12 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
+
+    /// When the bytes of a file were written last.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn modified(&self, path: &Path) -> io::Result<SystemTime>;
 
     /// Bytes that this user may still write on the folder's file system.
     ///

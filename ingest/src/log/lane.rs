@@ -17,6 +17,7 @@
 //! Doesn't start threads, wait, or try again: after an error for which [`LogError::may_retry`] says
 //! so the caller calls again, with the same buffer.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
@@ -25,9 +26,11 @@ use std::path::PathBuf;
 
 use super::buffer::{RecordBuffer, check};
 use super::disk::{BLOCK_BYTES, Disk};
+use super::durable::{DurableMark, MarkFile};
 use super::error::LogError;
 use super::footer::SealedSegment;
 use super::header::RecordTemplate;
+use super::merge::{SegmentMerge, is_small};
 use super::names::{LogFolders, remove};
 use super::next::NextFile;
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
@@ -86,6 +89,12 @@ pub fn random_epoch() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// What was found for readers and has small records.
+fn small_of(recovery: &Recovery) -> VecDeque<SealedSegment> {
+    let made = recovery.files.iter().filter(|file| !file.is_apart).flat_map(|file| &file.sealed);
+    recovery.sealed.iter().chain(made).filter(|sealed| is_small(sealed)).cloned().collect()
+}
+
 /// The log of a lane. One at a time for its folders, which the caller has locked.
 #[derive(Debug)]
 pub struct LaneLog<D: Disk> {
@@ -101,8 +110,11 @@ pub struct LaneLog<D: Disk> {
     is_closed: bool,
     /// A segment whose disk has failed, until it is read again.
     dead: Option<(u64, PathBuf)>,
+    mark: MarkFile<D>,
     next_sequence: u64,
     durable_through: u64,
+    /// Sealed segments whose records are small, the oldest first.
+    small: VecDeque<SealedSegment>,
 }
 
 impl<D: Disk> LaneLog<D> {
@@ -142,8 +154,10 @@ impl<D: Disk> LaneLog<D> {
             begun: None,
             is_closed: false,
             dead: None,
+            mark: MarkFile::new(),
             next_sequence,
             durable_through: next_sequence,
+            small: small_of(&recovery),
         };
         Ok((log, recovery))
     }
@@ -180,6 +194,27 @@ impl<D: Disk> LaneLog<D> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.segment.as_ref().is_some_and(|segment| segment.is_full(self.options.segment_bytes))
+    }
+
+    /// How far the live segment is durable, if its readers haven't been shown yet.
+    fn unshown(&self) -> Option<DurableMark> {
+        let segment = self.segment.as_ref()?;
+        let (epoch, durable) = (self.options.epoch, segment.durable());
+        let mark = DurableMark { epoch, segment: durable.segment, file_bytes: durable.file_bytes };
+        (durable.file_bytes > 0 && !self.mark.is_last(&mark)).then_some(mark)
+    }
+
+    /// Whether readers of the live segment haven't been shown yet how far it is durable.
+    pub(super) fn has_unshown(&self) -> bool {
+        self.unshown().is_some()
+    }
+
+    /// Shows the readers of the live segment how far it is durable, by the lane's file `durable`.
+    /// That is neither synced nor owed to anybody, so a disk that refuses it is no error.
+    pub fn show_durable(&mut self) {
+        if let Some(mark) = self.unshown() {
+            self.mark.write(&self.disk, &self.folders, mark);
+        }
     }
 
     /// Takes back what `close` has said, before a sequence is given: also where it failed, because
@@ -337,6 +372,7 @@ impl<D: Disk> LaneLog<D> {
             self.durable_through = sealed.next_sequence;
         }
         self.segment = None;
+        self.small.extend(sealed.clone().filter(is_small));
         Ok(sealed)
     }
 
@@ -360,6 +396,7 @@ impl<D: Disk> LaneLog<D> {
         if let Some(last) = file.sealed.last() {
             self.durable_through = self.durable_through.max(last.next_sequence);
         }
+        self.small.extend(file.sealed.iter().filter(|sealed| is_small(sealed)).cloned());
         Ok(Some(file))
     }
 
@@ -380,6 +417,28 @@ impl<D: Disk> LaneLog<D> {
         NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
         self.segment = None;
         Ok(Some((path, rows)))
+    }
+
+    /// Whether a sealed segment should be merged.
+    pub(super) fn has_small(&self) -> bool {
+        !self.small.is_empty()
+    }
+
+    /// The next sealed segment to merge.
+    pub(super) fn take_small(&mut self) -> Option<SealedSegment> {
+        self.small.pop_front()
+    }
+
+    /// Begins to merge a sealed segment; None if it isn't there any more.
+    pub(super) fn begin_merge(
+        &self,
+        small: SealedSegment,
+    ) -> Result<Option<SegmentMerge<D>>, LogError> {
+        SegmentMerge::begin(&self.disk, &self.folders, &self.kind, small)
+    }
+
+    pub(super) fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// Bytes of a vector, and of a row with all of its columns.

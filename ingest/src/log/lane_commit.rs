@@ -14,18 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer::RecordBuffer;
-use super::disk::Disk;
+use super::disk::{BLOCK_BYTES, Disk};
 use super::error::LogError;
 use super::feed::{FeedNeeds, FeedShared};
+use super::footer::SealedSegment;
 use super::lane::LaneLog;
 use super::notes::LogNote;
-use super::progress::{LogProgress, LogState};
+use super::progress::{FolderProgress, LogProgress, LogState};
 use super::recover::RecoveredFile;
 use super::segment::SegmentWriter;
 use super::space::SpaceGate;
 
 /// The pause before a refused call is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often readers of a live segment are shown how far it is durable, at most.
+const SHOW_PAUSE: Duration = Duration::from_millis(100);
 
 /// When rows are committed and segments sealed, at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,7 @@ pub(super) struct LaneCommit<D: Disk> {
     log: LaneLog<D>,
     feed: Arc<FeedShared>,
     progress: LogProgress,
+    folder: FolderProgress,
     times: CommitTimes,
     buffers: usize,
     row_bytes: u64,
@@ -59,8 +63,16 @@ pub(super) struct LaneCommit<D: Disk> {
     sync_after: Option<Instant>,
     /// When the first row came that is written and not synced.
     oldest: Option<Instant>,
+    /// Readers aren't shown anything before.
+    show_after: Option<Instant>,
     /// The live segment, and when its first record was written.
     begun: Option<(u64, Instant)>,
+    /// What sealing it takes.
+    end_bytes: u64,
+    /// Segments that were sealed since the last look.
+    sealed: Vec<SealedSegment>,
+    /// Segments that were merged since the last look.
+    merged: Vec<SealedSegment>,
     is_dead: bool,
     is_over: bool,
     notes: Vec<LogNote>,
@@ -70,7 +82,7 @@ impl<D: Disk> LaneCommit<D> {
     pub fn new(
         log: LaneLog<D>,
         feed: Arc<FeedShared>,
-        progress: LogProgress,
+        (progress, folder): (LogProgress, FolderProgress),
         times: CommitTimes,
         (buffers, row_bytes): (usize, u64),
         on_durable: Box<dyn Fn() + Send>,
@@ -79,6 +91,7 @@ impl<D: Disk> LaneCommit<D> {
             log,
             feed,
             progress,
+            folder,
             times,
             buffers,
             row_bytes,
@@ -91,7 +104,11 @@ impl<D: Disk> LaneCommit<D> {
             is_seal_asked: false,
             sync_after: None,
             oldest: None,
+            show_after: None,
             begun: None,
+            end_bytes: 0,
+            sealed: Vec::new(),
+            merged: Vec::new(),
             is_dead: false,
             is_over: false,
             notes: Vec::new(),
@@ -102,13 +119,49 @@ impl<D: Disk> LaneCommit<D> {
         self.is_over
     }
 
+    /// What sealing the live segment takes of the disk.
+    pub fn end_bytes(&self) -> u64 {
+        self.end_bytes
+    }
+
+    pub fn take_sealed(&mut self) -> std::vec::Drain<'_, SealedSegment> {
+        self.sealed.drain(..)
+    }
+
+    pub fn take_merged(&mut self) -> std::vec::Drain<'_, SealedSegment> {
+        self.merged.drain(..)
+    }
+
+    pub fn log(&self) -> &LaneLog<D> {
+        &self.log
+    }
+
+    pub fn take_small(&mut self) -> Option<SealedSegment> {
+        self.log.take_small()
+    }
+
+    /// Whether a close was asked for, or is done.
+    pub fn is_closing(&self) -> bool {
+        self.is_over || self.feed.needs().close_until.is_some()
+    }
+
+    /// Whether its disk takes rows, and will: then segments may be merged.
+    pub fn may_merge(&self) -> bool {
+        !self.is_dead && self.complaint.is_none() && !self.is_closing()
+    }
+
+    pub fn note_merged(&mut self, small: &SealedSegment, merged: SealedSegment) {
+        self.progress.note_merged(small, &merged);
+        self.merged.push(merged);
+    }
+
     pub fn take_notes(&mut self) -> std::vec::Drain<'_, LogNote> {
         self.notes.drain(..)
     }
 
     /// Writes the buffers that are full or due. At most all of them once: then other lanes have
-    /// their turn.
-    pub fn write(&mut self, now: Instant) {
+    /// their turn. The disk must still have `ends_bytes` for them.
+    pub fn write(&mut self, now: Instant, ends_bytes: u64) {
         if self.is_over || self.is_paused(now) {
             return;
         }
@@ -126,16 +179,16 @@ impl<D: Disk> LaneCommit<D> {
         self.is_wanted |= needs.is_wanted;
         for _ in 0..self.buffers {
             self.held = self.held.take().or_else(|| self.feed.take_buffer(is_due));
-            if !self.write_held(now) {
+            if !self.write_held(now, ends_bytes) {
                 return;
             }
         }
     }
 
     /// Writes the held buffer, and whether there was one and that is done.
-    fn write_held(&mut self, now: Instant) -> bool {
+    fn write_held(&mut self, now: Instant, ends_bytes: u64) -> bool {
         let is_new = self.held.as_ref().is_some_and(|held| held.record().is_none());
-        if is_new && self.log.is_full() && !self.seal(now) || !self.has_space(now) {
+        if is_new && self.log.is_full() && !self.seal(now) || !self.has_space(now, ends_bytes) {
             return false;
         }
         let Some(held) = &mut self.held else { return false };
@@ -159,22 +212,37 @@ impl<D: Disk> LaneCommit<D> {
     }
 
     fn note_segment(&mut self, now: Instant) {
-        let first = self.log.segment().map(|segment| segment.first_sequence());
+        let segment = self.log.segment();
+        self.end_bytes = segment.map_or(0, |s| s.end_bytes().next_multiple_of(BLOCK_BYTES as u64));
+        let first = segment.map(|segment| segment.first_sequence());
         if self.begun.map(|(first, _)| first) != first {
             self.begun = first.map(|first| (first, now));
         }
     }
 
-    /// Whether the disk has room for the held record and the end of its segment.
-    fn has_space(&mut self, now: Instant) -> bool {
+    fn forget_segment(&mut self) {
+        self.begun = None;
+        self.end_bytes = 0;
+    }
+
+    fn note_sealed(&mut self, sealed: impl IntoIterator<Item = SealedSegment>) {
+        for sealed in sealed {
+            self.progress.note_sealed(&sealed);
+            self.sealed.push(sealed);
+        }
+    }
+
+    /// Whether the disk has room for the held record, the end of its segment, and those of others.
+    fn has_space(&mut self, now: Instant, ends_bytes: u64) -> bool {
         let Some(buffer) = &self.held else { return false };
         let record_bytes = match buffer.record() {
             Some(record) => record.len() as u64,
             None => buffer.rows() as u64 * self.row_bytes + (16 << 10),
         };
-        let end_bytes = self.log.segment().map_or(4096, |segment| segment.end_bytes());
+        let end_bytes = self.end_bytes.max(BLOCK_BYTES as u64) + ends_bytes;
         // A disk that can't say it is asked by writing.
         let Ok(free_bytes) = self.log.free_bytes() else { return true };
+        self.folder.note_free(free_bytes);
         let fits = self.gate.allows(free_bytes, record_bytes, end_bytes);
         if !fits {
             let why = format!(
@@ -249,6 +317,7 @@ impl<D: Disk> LaneCommit<D> {
         if self.is_over {
             return;
         }
+        self.show_durable(now);
         let needs = self.feed.needs();
         if let Some(until) = needs.close_until {
             return self.close(&needs, until, now);
@@ -260,6 +329,15 @@ impl<D: Disk> LaneCommit<D> {
         let is_due = self.is_seal_asked || is_old || self.log.is_full();
         if is_due && self.held.is_none() && self.seal(now) {
             self.is_seal_asked = false;
+        }
+    }
+
+    /// Shows readers how far the live segment is durable. After the acknowledgements, and not for
+    /// each sync.
+    fn show_durable(&mut self, now: Instant) {
+        if self.log.has_unshown() && self.show_after.is_none_or(|after| after <= now) {
+            self.log.show_durable();
+            self.show_after = Some(now + SHOW_PAUSE);
         }
     }
 
@@ -275,8 +353,8 @@ impl<D: Disk> LaneCommit<D> {
         }
         match self.log.seal() {
             Ok(sealed) => {
-                sealed.iter().for_each(|sealed| self.progress.note_sealed(sealed));
-                self.begun = None;
+                self.note_sealed(sealed);
+                self.forget_segment();
                 self.publish();
                 true
             }
@@ -359,7 +437,8 @@ impl<D: Disk> LaneCommit<D> {
         let commit = needs.oldest.map(|oldest| oldest + self.times.interval);
         let commit = earlier(commit, self.sync_at());
         let age = self.begun.map(|(_, begun)| begun + self.times.segment_age);
-        earlier(earlier(commit, age), needs.close_until)
+        let show = self.show_after.filter(|_| self.log.has_unshown());
+        earlier(earlier(commit, show), earlier(age, needs.close_until))
     }
 
     /// Whether buffers are waiting that this round has left to the next one.
@@ -381,7 +460,7 @@ impl<D: Disk> LaneCommit<D> {
         match self.log.replace_dead() {
             Ok(file) => {
                 self.is_dead = false;
-                self.begun = None;
+                self.forget_segment();
                 if let Some(file) = file {
                     self.note_replaced(&file);
                 }
@@ -395,7 +474,7 @@ impl<D: Disk> LaneCommit<D> {
     }
 
     fn note_replaced(&mut self, file: &RecoveredFile) {
-        file.sealed.iter().for_each(|sealed| self.progress.note_sealed(sealed));
+        self.note_sealed(file.sealed.iter().cloned());
         let (mut from, end) = (self.progress.durable_through(), self.log.next_sequence());
         let mut lost = 0;
         for sealed in &file.sealed {
@@ -428,7 +507,7 @@ impl<D: Disk> LaneCommit<D> {
                 if let Some(held) = self.held.take_if(|held| held.record().is_some()) {
                     self.recycle(held);
                 }
-                self.begun = None;
+                self.forget_segment();
                 self.progress.note_durable(rows.end);
                 self.publish();
                 Some(false)
@@ -480,7 +559,7 @@ impl<D: Disk> LaneCommit<D> {
         }
     }
 
-    fn note(&mut self, note: LogNote) {
+    pub fn note(&mut self, note: LogNote) {
         self.notes.push(note);
     }
 }

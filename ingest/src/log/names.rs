@@ -5,7 +5,8 @@
 //! OPEN/seg-(20 digits).arrow.part     live, or what a crash left of it
 //! OPEN/seg-(20 digits).arrow.new      a copy that recovery makes, removed by the next one
 //! OPEN/seg-(20 digits).arrow.bad      damaged; kept, and never read again
-//! OPEN/next, next.new                 the next sequence
+//! OPEN/next, next.kept, next.new      the next sequence, see `next.rs`
+//! OPEN/durable                        how far the live segment is durable, for its readers
 //! ```
 //! The digits are the sequence of the first row. COMPLETE is what readers open as a dataset; they
 //! skip OPEN, because a part of its path begins with a point.
@@ -31,7 +32,8 @@ pub(super) const NEW: &str = ".arrow.new";
 pub(super) const BAD: &str = ".arrow.bad";
 
 impl LogFolders {
-    pub(super) fn sealed(&self, first_sequence: u64) -> PathBuf {
+    /// The final name of a segment.
+    pub(crate) fn sealed(&self, first_sequence: u64) -> PathBuf {
         named(&self.complete, first_sequence, SEALED)
     }
 
@@ -51,6 +53,14 @@ impl LogFolders {
 
     pub(super) fn next(&self) -> PathBuf {
         self.open.join("next")
+    }
+
+    pub(super) fn next_kept(&self) -> PathBuf {
+        self.open.join("next.kept")
+    }
+
+    pub(super) fn durable(&self) -> PathBuf {
+        self.open.join("durable")
     }
 
     pub(super) fn next_new(&self) -> PathBuf {

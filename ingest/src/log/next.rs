@@ -4,8 +4,12 @@
 //! and whether the log was closed: then none was given beyond. It is replaced as a whole, by a file
 //! that is synced before it gets its name. One whose bytes are damaged says that the end was
 //! unclean.
+//!
+//! `next.kept` is a copy that is made before the last sealed segment of a lane is removed for its
+//! age: with the segments gone, one damaged file must not lose the sequences.
 
 use std::io;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -26,9 +30,17 @@ const FORMAT: u64 = 1;
 const BYTES_MAX: usize = 4096;
 
 impl NextFile {
-    /// What a lane's file says, if it is there.
+    const DAMAGED: Self = Self { next_sequence: 0, is_clean: false };
+
+    /// What a lane's file says, if it is there, and no less than the copy says.
     pub fn read<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Self>, LogError> {
-        let path = folders.next();
+        let said = Self::read_at(disk, folders.next())?;
+        let Some(kept) = Self::read_at(disk, folders.next_kept())? else { return Ok(said) };
+        let said = said.unwrap_or(Self::DAMAGED);
+        Ok(Some(Self { next_sequence: said.next_sequence.max(kept.next_sequence), ..said }))
+    }
+
+    fn read_at<D: Disk>(disk: &D, path: PathBuf) -> Result<Option<Self>, LogError> {
         let file = match disk.open_to_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -44,13 +56,32 @@ impl NextFile {
         }
         let said = value["next"].as_u64().zip(value["clean"].as_bool());
         let said = said.map(|(next_sequence, is_clean)| Self { next_sequence, is_clean });
-        let damaged = Self { next_sequence: 0, is_clean: false };
-        Ok(Some(said.filter(|said| value["crc"] == said.checksum()).unwrap_or(damaged)))
+        Ok(Some(said.filter(|said| value["crc"] == said.checksum()).unwrap_or(Self::DAMAGED)))
     }
 
     /// Replaces a lane's file. Returns once the new one is on the disk.
     pub fn write<D: Disk>(&self, disk: &D, folders: &LogFolders) -> Result<(), LogError> {
-        let (path, new) = (folders.next(), folders.next_new());
+        self.write_at(disk, folders, folders.next())
+    }
+
+    /// Makes the copy that stays when the last segment goes, which ends before `next_sequence`.
+    pub fn write_kept<D: Disk>(
+        disk: &D,
+        folders: &LogFolders,
+        next_sequence: u64,
+    ) -> Result<(), LogError> {
+        let said = Self::read(disk, folders)?.map_or(0, |said| said.next_sequence);
+        let kept = Self { next_sequence: said.max(next_sequence), is_clean: false };
+        kept.write_at(disk, folders, folders.next_kept())
+    }
+
+    fn write_at<D: Disk>(
+        &self,
+        disk: &D,
+        folders: &LogFolders,
+        path: PathBuf,
+    ) -> Result<(), LogError> {
+        let new = folders.next_new();
         let text = serde_json::json!({
             "format": FORMAT,
             "next": self.next_sequence,

@@ -26,6 +26,15 @@ pub enum LogNote {
         /// Rows that it had.
         rows: u64,
     },
+    /// An old segment can't be removed; it is tried again.
+    NotRemoved(String),
+    /// A sealed segment keeps its small records.
+    Unmerged {
+        /// Its path.
+        path: PathBuf,
+        /// Why they weren't merged.
+        why: String,
+    },
     /// The log has ended without everything in it.
     Failed(String),
 }
@@ -59,6 +68,14 @@ impl fmt::Display for LogNote {
                 f,
                 "the log: somebody has removed or moved {}, with {rows} vectors in it; the next \
                  ones begin a new segment",
+                path.display()
+            ),
+            Self::NotRemoved(why) => {
+                write!(f, "an old segment can't be removed, and is tried again: {why}")
+            }
+            Self::Unmerged { path, why } => write!(
+                f,
+                "the log: {} stays in small batches, which readers read slowly: {why}",
                 path.display()
             ),
             Self::Failed(why) => write!(f, "the log has ended: {why}"),

@@ -94,6 +94,11 @@ impl<'f, F: DiskFile> OldReader<'f, F> {
         self.at
     }
 
+    /// The sequence after its last row.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The next whole batch.
     pub fn next_batch(&mut self) -> Result<Option<OldBatch>, LogError> {
         let Some(header) = self.header()? else { return Ok(None) };

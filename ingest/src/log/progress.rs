@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::footer::SealedSegment;
+use crate::units::RoundedSize;
 
 /// What keeps a log from taking rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub enum LogState {
 }
 
 impl LogState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Open, Self::NoSpace, Self::Refusing, Self::Ended];
+
     /// The state in one word.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -44,6 +48,8 @@ pub struct LogProgress(Arc<ProgressCells>);
 
 #[derive(Debug)]
 struct ProgressCells {
+    /// The first sequence of this start.
+    first: u64,
     state: AtomicU8,
     appended: AtomicU64,
     durable: AtomicU64,
@@ -54,6 +60,7 @@ struct ProgressCells {
     sealed_rows: AtomicU64,
     sealed_segments: AtomicU64,
     sealed_bytes: AtomicU64,
+    merged_segments: AtomicU64,
     left_open_rows: AtomicU64,
 }
 
@@ -76,10 +83,67 @@ pub struct LogFigures {
     pub sealed_segments: u64,
     /// Bytes of their files.
     pub sealed_bytes: u64,
+    /// Sealed segments, of earlier starts too, whose small records were merged into large ones.
+    pub merged_segments: u64,
     /// Rows that are on the disk in a segment that couldn't be sealed; the next start seals it.
     pub left_open_rows: u64,
     /// Rows that were appended and are lost.
     pub lost_rows: u64,
+}
+
+/// A data folder as other threads see it. Copies show the same folder.
+#[derive(Clone, Debug, Default)]
+pub struct FolderProgress(Arc<FolderCells>);
+
+#[derive(Debug, Default)]
+struct FolderCells {
+    removed_segments: AtomicU64,
+    removed_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+}
+
+/// The figures of a data folder at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderFigures {
+    /// Old segments that were removed since the start.
+    pub removed_segments: u64,
+    /// Bytes of their files.
+    pub removed_bytes: u64,
+    /// Bytes that were free on its disk when something was last written.
+    pub free_bytes: u64,
+}
+
+impl fmt::Display for FolderFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (free, removed) = (RoundedSize(self.free_bytes), RoundedSize(self.removed_bytes));
+        write!(f, "{free} free")?;
+        match self.removed_segments {
+            0 => Ok(()),
+            segments => write!(f, "; {segments} old segments removed, {removed}"),
+        }
+    }
+}
+
+impl FolderProgress {
+    /// All figures of now.
+    #[must_use]
+    pub fn figures(&self) -> FolderFigures {
+        let get = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        FolderFigures {
+            removed_segments: get(&self.0.removed_segments),
+            removed_bytes: get(&self.0.removed_bytes),
+            free_bytes: get(&self.0.free_bytes),
+        }
+    }
+
+    pub(super) fn note_removed(&self, bytes: u64) {
+        self.0.removed_segments.fetch_add(1, Ordering::Relaxed);
+        self.0.removed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_free(&self, bytes: u64) {
+        self.0.free_bytes.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl LogFigures {
@@ -114,6 +178,7 @@ impl LogProgress {
     /// Of a log whose next row gets this sequence.
     pub(crate) fn new(next_sequence: u64) -> Self {
         Self(Arc::new(ProgressCells {
+            first: next_sequence,
             state: AtomicU8::new(LogState::Open as u8),
             appended: AtomicU64::new(next_sequence),
             durable: AtomicU64::new(next_sequence),
@@ -124,6 +189,7 @@ impl LogProgress {
             sealed_rows: AtomicU64::new(0),
             sealed_segments: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
+            merged_segments: AtomicU64::new(0),
             left_open_rows: AtomicU64::new(0),
         }))
     }
@@ -179,6 +245,7 @@ impl LogProgress {
             sealed_rows: get(&self.0.sealed_rows),
             sealed_segments: get(&self.0.sealed_segments),
             sealed_bytes: get(&self.0.sealed_bytes),
+            merged_segments: get(&self.0.merged_segments),
             left_open_rows: get(&self.0.left_open_rows),
             lost_rows: self.lost().iter().map(|range| range.end - range.start).sum(),
         }
@@ -221,6 +288,16 @@ impl LogProgress {
         self.0.sealed_rows.fetch_add(rows, Ordering::Relaxed);
         self.0.sealed_segments.fetch_add(1, Ordering::Relaxed);
         self.0.sealed_bytes.fetch_add(sealed.file_bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a sealed segment has another file.
+    pub(super) fn note_merged(&self, small: &SealedSegment, merged: &SealedSegment) {
+        self.0.merged_segments.fetch_add(1, Ordering::Relaxed);
+        if small.first_sequence >= self.0.first {
+            // Wraps as the counter does: the file has become smaller.
+            let more = merged.file_bytes.wrapping_sub(small.file_bytes);
+            self.0.sealed_bytes.fetch_add(more, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn note_left_open(&self, rows: u64) {

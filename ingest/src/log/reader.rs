@@ -50,6 +50,16 @@ pub struct RecordReader<'f, F> {
     sequence: u64,
 }
 
+/// Where a reader is in its file, and what it knows of what comes next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReaderPlace {
+    pub block_bytes: usize,
+    pub epoch: Option<u64>,
+    pub at: u64,
+    before: Option<u32>,
+    sequence: u64,
+}
+
 impl<'f, F: DiskFile> RecordReader<'f, F> {
     /// A reader of the first `end` bytes of a file for rows of this shape, whose name says
     /// `first_sequence`.
@@ -105,6 +115,25 @@ impl<'f, F: DiskFile> RecordReader<'f, F> {
             sequence: first_sequence,
         };
         Ok((reader, head))
+    }
+
+    /// Another reader of the same file, which goes on where one was.
+    pub(super) fn resume(
+        file: &'f F,
+        path: &Path,
+        end: u64,
+        shape: RowShape,
+        place: &ReaderPlace,
+    ) -> Self {
+        let ReaderPlace { block_bytes, epoch, at, before, sequence } = *place;
+        let pieces = Pieces { path: path.to_owned(), end, ..Pieces::empty(file) };
+        Self { pieces, shape, block_bytes, epoch, at, before, sequence }
+    }
+
+    /// Where the reader is.
+    pub(super) fn place(&self) -> ReaderPlace {
+        let Self { block_bytes, epoch, at, before, sequence, .. } = *self;
+        ReaderPlace { block_bytes, epoch, at, before, sequence }
     }
 
     /// Where the next record begins, or should.

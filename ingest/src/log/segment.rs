@@ -89,6 +89,8 @@ pub struct SegmentWriter<D: Disk> {
     is_named: bool,
     syncs: Arc<SyncState>,
     step: SealStep,
+    /// Bytes of the end of a file without records.
+    least_end_bytes: u64,
 }
 
 impl<D: Disk> SegmentWriter<D> {
@@ -102,6 +104,7 @@ impl<D: Disk> SegmentWriter<D> {
     ) -> Result<Self, LogError> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
+        let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
         let mut written = 0;
         write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
@@ -125,6 +128,7 @@ impl<D: Disk> SegmentWriter<D> {
             is_named: false,
             syncs: Arc::default(),
             step: SealStep::Records,
+            least_end_bytes,
         })
     }
 
@@ -138,6 +142,7 @@ impl<D: Disk> SegmentWriter<D> {
         records: &[RecordHeader],
     ) -> Self {
         let segment = first_sequence;
+        let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
         let durable = LogPosition { segment, file_bytes: 0, next_sequence: first_sequence };
         let end = records.last().map_or(durable, |last| LogPosition {
             segment,
@@ -160,6 +165,7 @@ impl<D: Disk> SegmentWriter<D> {
             is_named: false,
             syncs: Arc::default(),
             step: SealStep::Records,
+            least_end_bytes,
         }
     }
 
@@ -374,6 +380,23 @@ impl<D: Disk> SegmentWriter<D> {
     /// # Errors
     /// System errors; a failed sync, after which the segment is dead.
     pub fn seal(&mut self) -> Result<Option<SealedSegment>, LogError> {
+        self.seal_by(|segment| segment.take_free_name().map(|()| true))
+    }
+
+    /// The same for a copy of a sealed segment, whose name it takes over. If that isn't the open
+    /// file `old` any more, somebody has moved it: then the copy is removed.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::seal`].
+    pub(super) fn seal_over(&mut self, old: &D::File) -> Result<Option<SealedSegment>, LogError> {
+        self.seal_by(|segment| segment.take_name_of(old))
+    }
+
+    /// Seals by `take_name`, which says whether the name was taken.
+    fn seal_by(
+        &mut self,
+        take_name: impl Fn(&Self) -> Result<bool, LogError>,
+    ) -> Result<Option<SealedSegment>, LogError> {
         loop {
             self.check_alive()?;
             match &mut self.step {
@@ -395,7 +418,9 @@ impl<D: Disk> SegmentWriter<D> {
                     self.step = SealStep::Synced;
                 }
                 SealStep::Synced => {
-                    self.rename()?;
+                    if !take_name(self)? {
+                        return remove(&self.disk, &self.path).map(|()| None);
+                    }
                     self.step = SealStep::Renamed;
                 }
                 SealStep::Renamed => {
@@ -424,7 +449,7 @@ impl<D: Disk> SegmentWriter<D> {
     /// Bytes that sealing adds to the file: what a full disk must still have room for.
     #[must_use]
     pub fn end_bytes(&self) -> u64 {
-        encode_end(&self.kind.schema, &[]).len() as u64 + 24 * self.records.len() as u64 + 8
+        self.least_end_bytes + 24 * self.records.len() as u64 + 8
     }
 
     fn sealed(&self) -> SealedSegment {
@@ -440,7 +465,16 @@ impl<D: Disk> SegmentWriter<D> {
         }
     }
 
-    fn rename(&self) -> Result<(), LogError> {
+    fn take_name_of(&self, old: &D::File) -> Result<bool, LogError> {
+        let is_there = old.is_at(&self.target).map_err(LogError::io("look at", &self.target))?;
+        if is_there {
+            let renamed = self.disk.rename_over(&self.path, &self.target);
+            renamed.map_err(LogError::io("rename", &self.path))?;
+        }
+        Ok(is_there)
+    }
+
+    fn take_free_name(&self) -> Result<(), LogError> {
         self.disk.rename_new(&self.path, &self.target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => LogError::Exists { path: self.target.clone() },
             _ => LogError::io("rename", &self.path)(error),

@@ -50,7 +50,7 @@ impl RowShape {
 }
 
 /// The schema of a lane's segments. The metadata of each field says what the column holds.
-pub(super) fn segment_schema(shape: RowShape, lane: u32) -> SchemaRef {
+pub(crate) fn segment_schema(shape: RowShape, lane: u32) -> SchemaRef {
     let item = Field::new("item", DataType::Float32, false);
     let size = i32::try_from(shape.dim).expect("a dimension is at most DIM_MAX");
     let mut fields = vec![

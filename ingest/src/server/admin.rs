@@ -296,7 +296,7 @@ mod tests {
     fn pages() -> AdminPages {
         AdminPages {
             health: Arc::default(),
-            exporter: Exporter::new(&[], &[]),
+            exporter: Exporter::new(&[], &[], None),
             clients: AtomicUsize::new(0),
         }
     }

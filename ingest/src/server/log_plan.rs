@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit};
 use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::io::HELD_ANSWER_BYTES;
-use crate::log::{BufferSizes, CommitTimes};
-use crate::units::RoundedSize;
+use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES, RetentionLimits};
+use crate::units::{RoundedSize, Size};
 
 /// Buffers of a lane: one fills while the other is written.
 const BUFFERS: usize = 2;
@@ -16,6 +16,8 @@ const BUFFERS: usize = 2;
 /// ones keep the thread that writes from taking its neighbours' CPU for long.
 const BUFFER_BYTES: usize = 1 << 20;
 const BUFFER_ROWS_MAX: usize = 16_384;
+/// The least time that a sealed segment stays.
+const RETAIN_LEAST: Duration = Duration::from_secs(1);
 /// Bytes of a row besides its vector, while it is in a buffer: sequence, and id and time twice.
 const ROW_BESIDE_BYTES: u64 = 40;
 /// Bytes of a segment besides its records: its footer, and the list that it is made from.
@@ -41,6 +43,18 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
         on_disk_error: options.on_disk_error,
+        retention: RetentionLimits {
+            bytes: options.retain_bytes.map(|size| size.0),
+            age: options.retain_for,
+        },
+    }
+}
+
+/// The memory in which the segments of all lanes are merged.
+pub(super) fn merge_bytes(options: &ServeOptions) -> u64 {
+    match options.sink {
+        SinkWord::Log => MERGE_BYTES,
+        SinkWord::Null => 0,
     }
 }
 
@@ -65,6 +79,29 @@ pub(super) fn held_bytes(options: &ServeOptions) -> u64 {
     }
 }
 
+/// Refuses limits that would remove what has just been sealed.
+fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
+    let refuse = |text: String| Err(ServeError::Option(text));
+    let ServeOptions { lanes, segment_bytes, .. } = options;
+    let least = Size(segment_bytes.0.saturating_mul(u64::from(*lanes)));
+    if let Some(most) = options.retain_bytes.filter(|most| *most < least) {
+        let of = match lanes {
+            1 => "a segment has".to_owned(),
+            _ => format!("the segments of {lanes} lanes have"),
+        };
+        return refuse(format!(
+            "--retain-bytes is {most}: {of} up to {least}; give at least that, or lower \
+             --segment-bytes"
+        ));
+    }
+    match options.retain_for {
+        Some(time) if time < RETAIN_LEAST => {
+            refuse(format!("--retain-for is {time:?}: it must be at least {RETAIN_LEAST:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses options with which no segment could be written, or nothing stored.
 pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
     let refuse = |text: String| Err(ServeError::Option(text));
@@ -85,6 +122,7 @@ pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
             return refuse(format!("{flag} is {time:?}: it must be at least 1ms"));
         }
     }
+    check_retention(options)?;
     let needed =
         options.segment_bytes.0.saturating_add(record_bytes(options) + SEGMENT_BESIDE_BYTES);
     match getrlimit(Resource::Fsize).current {

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use slipring::metrics::{Lanes, Pools, encode_latencies};
 
 use crate::io::{Activity, Counter, IoWatch};
-use crate::log::{LogFigures, LogProgress, LogState};
+use crate::log::{FolderProgress, LogFigures, LogProgress, LogState};
 use crate::wire::frames::Status;
 
 /// How long a scrape waits for figures that only an IO thread has.
@@ -23,7 +23,11 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Exporter(Registry);
 
 impl Exporter {
-    pub(super) fn new(lanes: &[IoWatch], logs: &[LogProgress]) -> Self {
+    pub(super) fn new(
+        lanes: &[IoWatch],
+        logs: &[LogProgress],
+        folder: Option<&FolderProgress>,
+    ) -> Self {
         let named: Vec<(String, IoWatch)> = lanes
             .iter()
             .enumerate()
@@ -39,6 +43,9 @@ impl Exporter {
         registry.register_collector(Box::new(of_pools));
         registry.register_collector(Box::new(IoCollector(named)));
         registry.register_collector(Box::new(LogCollector(logs.to_vec())));
+        if let Some(folder) = folder {
+            registry.register_collector(Box::new(FolderCollector(folder.clone())));
+        }
         Self(registry)
     }
 
@@ -103,10 +110,13 @@ impl Collector for LogCollector {
             .enumerate()
             .map(|(lane, log)| (lane.to_string(), log.figures()))
             .collect();
-        let counters: [(&str, &str, FigureOf<u64>); 4] = [
+        let counters: [(&str, &str, FigureOf<u64>); 5] = [
             ("syncs", "Syncs of a log", |f| f.syncs),
             ("sealed_segments", "Segments sealed since the start", |f| f.sealed_segments),
             ("sealed_vectors", "Vectors in these segments", |f| f.sealed_rows),
+            ("merged_segments", "Sealed segments whose small batches were merged", |f| {
+                f.merged_segments
+            }),
             ("lost_vectors", "Vectors that were taken and are lost", |f| f.lost_rows),
         ];
         for (name, help, value) in counters {
@@ -118,7 +128,7 @@ impl Collector for LogCollector {
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&value(figures), None)?;
             }
         }
-        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 4] = [
+        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 3] = [
             ("durable_sequence", "Vectors before it are on the disk", None, |f| {
                 f.durable_through as f64
             }),
@@ -127,9 +137,6 @@ impl Collector for LogCollector {
             }),
             ("last_sync", "How long the last sync took", Some(&Unit::Seconds), |f| {
                 f.last_sync.as_secs_f64()
-            }),
-            ("refusing", "1 while the disk takes nothing", None, |f| {
-                f64::from(matches!(f.state, LogState::NoSpace | LogState::Refusing))
             }),
         ];
         for (name, help, unit, value) in gauges {
@@ -140,7 +147,41 @@ impl Collector for LogCollector {
                 family.encode_family(&labels)?.encode_gauge(&value(figures))?;
             }
         }
+        let help = "1 for the state that a log is in";
+        let mut family =
+            encoder.encode_descriptor("slipring_log_state", help, None, MetricType::Gauge)?;
+        for (lane, figures) in &logs {
+            for state in LogState::ALL {
+                let labels = [("lane", lane.as_str()), ("state", state.label())];
+                let is_in = u64::from(figures.state == state);
+                family.encode_family(&labels)?.encode_gauge(&is_in)?;
+            }
+        }
         Ok(())
+    }
+}
+
+/// The collector of the data folder.
+#[derive(Debug)]
+struct FolderCollector(FolderProgress);
+
+impl Collector for FolderCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let figures = self.0.figures();
+        let bytes = Some(&Unit::Bytes);
+        for (name, help, unit, value) in [
+            ("removed_segments", "Old segments removed", None, figures.removed_segments),
+            ("removed", "Bytes of these segments", bytes, figures.removed_bytes),
+        ] {
+            let name = format!("slipring_log_{name}");
+            encoder
+                .encode_descriptor(&name, help, unit, MetricType::Counter)?
+                .encode_counter::<[(&str, &str); 0], _, u64>(&value, None)?;
+        }
+        let help = "Bytes free on the log's disk when something was last written";
+        encoder
+            .encode_descriptor("slipring_log_free", help, bytes, MetricType::Gauge)?
+            .encode_gauge(&figures.free_bytes)
     }
 }
 

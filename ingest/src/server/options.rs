@@ -108,6 +108,13 @@ pub struct ServeOptions {
     /// Age at which a segment is sealed, however small; SIGUSR1 seals now
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     pub segment_age: Duration,
+    /// Bytes of all lanes' sealed segments, beyond which the oldest are removed, but for the newest
+    /// of each lane [default: none is removed]
+    #[arg(long, value_name = "SIZE")]
+    pub retain_bytes: Option<Size>,
+    /// Time after which a sealed segment is removed [default: never]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub retain_for: Option<Duration>,
     /// Time after which vectors are on the disk, at the latest
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = parse_duration)]
     pub commit_interval: Duration,

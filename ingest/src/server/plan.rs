@@ -14,7 +14,7 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
-use super::log_plan::{check_log, held_bytes, log_bytes, writer_options};
+use super::log_plan::{check_log, held_bytes, log_bytes, merge_bytes, writer_options};
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
     KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
@@ -340,6 +340,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
         each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
         each("rows on their way to the disk", log_bytes(options), "--dim"),
         each("answers that wait for the disk", held_bytes(options), "--slots"),
+        MemoryPart { what: "merging segments", bytes: merge_bytes(options), option: "--sink" },
     ])
 }
 

@@ -12,7 +12,7 @@ use super::lane_thread::LaneEnd;
 use super::options::ServeError;
 use super::writer::WriterEnd;
 use crate::io::{ClassUse, Counter, Counts, IoFigures, IoWatch, PoolUse};
-use crate::log::{LogFigures, LogProgress};
+use crate::log::{FolderProgress, LogFigures, LogProgress};
 use crate::notice;
 use crate::units::{RoundedSize, Size, THREAD_FIX};
 
@@ -27,6 +27,8 @@ pub struct Totals {
     pub segments: u64,
     /// Bytes of the sealed segments.
     pub segment_bytes: u64,
+    /// Old segments that were removed.
+    pub removed_segments: u64,
     /// Vectors that are on the disk in segments that couldn't be sealed; the next start seals them.
     pub vectors_left_open: u64,
     /// Connections still open at the deadline.
@@ -100,6 +102,9 @@ impl fmt::Display for Totals {
             "totals {} vectors_in_segments={} segments={} segment_bytes={}",
             self.counts, self.vectors_in_segments, self.segments, self.segment_bytes
         )?;
+        if self.removed_segments > 0 {
+            write!(f, " removed_segments={}", self.removed_segments)?;
+        }
         if self.vectors_left_open > 0 {
             write!(f, " vectors_left_open={}", self.vectors_left_open)?;
         }
@@ -140,7 +145,7 @@ impl Reporter {
     /// Reports on these lanes, each time on the difference since the last report.
     pub(super) fn start(
         lanes: Arc<[IoWatch]>,
-        logs: Vec<LogProgress>,
+        logs: (Vec<LogProgress>, Option<FolderProgress>),
         every: Duration,
     ) -> Result<Self, ServeError> {
         let (over, is_over) = channel();
@@ -163,7 +168,7 @@ impl Drop for Reporter {
 
 fn report(
     lanes: &[IoWatch],
-    logs: &[LogProgress],
+    (logs, folder): &(Vec<LogProgress>, Option<FolderProgress>),
     mut before: Vec<IoFigures>,
     every: Duration,
     is_over: &Receiver<()>,
@@ -176,6 +181,9 @@ fn report(
         }
         for (number, log) in logs.iter().enumerate() {
             notice::info(format_args!("lane {number}: log: {}", log.figures()));
+        }
+        if let Some(folder) = folder {
+            notice::info(format_args!("data folder: {}", folder.figures()));
         }
         before = now;
     }

@@ -17,7 +17,7 @@ use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
 use super::writer::LogWriter;
 use crate::io::{DiskCall, IoWatch, Listener, LobbySeat};
-use crate::log::{LaneFeed, LogProgress};
+use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
 use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
@@ -106,11 +106,11 @@ impl Server {
         server.start_lanes(per_lane.into_iter().zip(seats), feeds, &on_end)?;
         let watches: Arc<[IoWatch]> = server.watches().cloned().collect();
         if let Some(every) = server.plan.options.report_every {
-            let logs = server.logs().to_vec();
+            let logs = (server.logs().to_vec(), server.folder().cloned());
             server.reporter = Some(Reporter::start(Arc::clone(&watches), logs, every)?);
         }
         if let Some(listener) = admin {
-            let exporter = Exporter::new(&watches, server.logs());
+            let exporter = Exporter::new(&watches, server.logs(), server.folder());
             server.admin = Some(Admin::start(listener, Arc::clone(&server.health), exporter)?);
         }
         server.health.accepts.store(true, Ordering::Release);
@@ -190,6 +190,12 @@ impl Server {
         self.log.as_ref().map_or(&[], LogWriter::progress)
     }
 
+    /// The figures of the data folder; None with a null sink.
+    #[must_use]
+    pub fn folder(&self) -> Option<&FolderProgress> {
+        self.log.as_ref().map(LogWriter::folder)
+    }
+
     /// Seals the live segments of all lanes soon: then readers of the data folder find all vectors.
     pub fn seal(&self) {
         self.log.iter().for_each(LogWriter::seal);
@@ -250,7 +256,9 @@ impl Server {
         }
         if let Some(log) = self.log.take() {
             let progress = log.progress().to_vec();
+            let folder = log.folder().clone();
             totals.add_log(&log.stop(until), &progress);
+            totals.removed_segments = folder.figures().removed_segments;
         }
         totals
     }

@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::options::{DiskErrorWord, ServeError};
 use crate::log::{
-    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, LaneFeed, LaneLog, LogError,
-    LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery, RowShape, SPACE_KEPT_BYTES,
-    random_epoch,
+    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, FolderProgress, LaneFeed,
+    LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery,
+    RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -31,6 +31,7 @@ pub(super) struct WriterOptions {
     pub buffers: BufferSizes,
     pub times: CommitTimes,
     pub on_disk_error: DiskErrorWord,
+    pub retention: RetentionLimits,
 }
 
 /// The thread that commits, as the server holds it.
@@ -38,6 +39,7 @@ pub(super) struct WriterOptions {
 pub(super) struct LogWriter {
     asks: CommitAsks,
     progress: Vec<LogProgress>,
+    folder: FolderProgress,
     outcome: Arc<WriterOutcome>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
@@ -76,11 +78,13 @@ impl LogWriter {
     ) -> Result<(Self, Vec<LaneFeed>), ServeError> {
         let mut committer = Committer::new(options.times);
         let mut feeds = Vec::new();
-        let logs = open_logs(&dir, options)?;
+        let (logs, sealed) = open_logs(&dir, options)?;
         for (lane, (log, on_durable)) in logs.into_iter().zip(bells).enumerate() {
             let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
             feeds.push(committer.add_lane(log, options.buffers, on_durable).map_err(refused)?);
         }
+        committer.retain(options.retention, sealed);
+        let folder = committer.folder().clone();
         let progress = feeds.iter().map(|feed| feed.progress().clone()).collect();
         let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
         let (alive, ended) = sync_channel(0);
@@ -95,12 +99,17 @@ impl LogWriter {
             .name("committer".to_owned())
             .spawn(move || thread.run())
             .map_err(|error| ServeError::io("the log's thread", &error, THREAD_FIX))?;
-        Ok((Self { asks, progress, outcome, ended }, feeds))
+        Ok((Self { asks, progress, folder, outcome, ended }, feeds))
     }
 
     /// How far each lane's log is.
     pub(super) fn progress(&self) -> &[LogProgress] {
         &self.progress
+    }
+
+    /// The figures of the data folder.
+    pub(super) fn folder(&self) -> &FolderProgress {
+        &self.folder
     }
 
     /// Seals all live segments.
@@ -213,30 +222,40 @@ impl WriterThread {
     }
 }
 
+/// The logs of the lanes that are served, and the sealed segments of all lanes, if old ones are
+/// removed.
+type OpenedLogs = (Vec<LaneLog<RealDisk>>, Vec<SealedFiles<RealDisk>>);
+
 /// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed.
-fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<Vec<LaneLog<RealDisk>>, ServeError> {
+fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeError> {
     let refused =
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
     let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
     let lanes: BTreeSet<u32> = found.into_iter().chain(0..options.lanes).collect();
     let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
-    let mut logs = Vec::new();
+    let now = (Instant::now(), SystemTime::now());
+    let (mut logs, mut sealed) = (Vec::new(), Vec::new());
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
         probe(disk, &folders, lane)?;
         let segment_bytes = options.segment_bytes;
         let log_options = LogOptions { segment_bytes, ..LogOptions::new(shape, lane, epoch) };
-        let opened = LaneLog::open(disk, folders, log_options);
+        let opened = LaneLog::open(disk, folders.clone(), log_options);
         let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
         say_recovered(lane, &recovery);
-        if lane < options.lanes {
+        let is_served = lane < options.lanes;
+        if options.retention.is_set() {
+            let found = SealedFiles::found(disk, folders, (lane, is_served), &recovery, now);
+            sealed.push(found.map_err(SinkError::from).map_err(refused(lane))?);
+        }
+        if is_served {
             logs.push(log);
         } else {
             log.close().map_err(SinkError::from).map_err(refused(lane))?;
         }
     }
-    Ok(logs)
+    Ok((logs, sealed))
 }
 
 fn say_recovered(lane: u32, recovery: &Recovery) {

@@ -18,6 +18,13 @@ pub enum SinkError {
         /// The path asked for.
         path: PathBuf,
     },
+    /// There is nothing at the path of a folder to look at.
+    #[error("--data {}: there is no folder at this path; name one that a service has made",
+        path.display())]
+    Missing {
+        /// The path asked for.
+        path: PathBuf,
+    },
     /// The data folder's path leads through a symbolic link whose target is missing.
     #[error("--data {}: {} is a symbolic link to nothing; make its target, remove the link, or \
         name another folder", path.display(), link.display())]

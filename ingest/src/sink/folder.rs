@@ -92,6 +92,30 @@ impl Drop for FolderLock {
     }
 }
 
+/// The locks of a folder that is looked at, as far as it has any. Nobody starts to work there as
+/// long as this is held.
+#[derive(Debug)]
+pub struct LookLock {
+    _locks: Vec<FolderLock>,
+}
+
+impl LookLock {
+    /// Locks a folder without creating anything in it: no service works in one without a lock's
+    /// file.
+    ///
+    /// # Errors
+    /// The folder is in use, and system errors.
+    pub fn on(path: &Path) -> Result<Self, SinkError> {
+        let mut locks = Vec::new();
+        for lock in [layout::lock(path), layout::old_lock(path)] {
+            if files::is_there(&lock)? {
+                locks.push(FolderLock::on(path, &lock, DataMode::default())?);
+            }
+        }
+        Ok(Self { _locks: locks })
+    }
+}
+
 impl DataDir {
     /// Opens the folder at `path` for vectors of `dim` components, without further columns.
     ///

@@ -14,6 +14,7 @@ mod migrate;
 mod null;
 mod reader;
 mod record;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +25,11 @@ pub(crate) use columns::{ID, SEQUENCE, TIME, VECTOR};
 pub use dim::DIM_MAX;
 pub use error::SinkError;
 pub use files::DataMode;
-pub use folder::{DataDir, DataOptions, LockLoss};
+pub use folder::{DataDir, DataOptions, LockLoss, LookLock};
 pub use null::NullSink;
+pub(crate) use reader::OldSegment;
 pub use reader::{StoredRows, Summary, for_each_batch, for_each_rows, read_segments};
+pub use view::{FolderView, LaneView};
 
 use crate::log::{FeedError, LaneFeed, LogProgress, LogRows};
 

@@ -24,7 +24,7 @@ use arrow_ipc::{Block, RecordBatch, root_as_footer, root_as_message};
 use super::columns::Columns;
 use super::record::{self, Record};
 use super::{SinkError, files, layout};
-use crate::log::shape_of;
+use crate::log::{RowShape, shape_of};
 
 /// The content of a data folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +136,33 @@ pub struct StoredRows {
     pub ids: Vec<u64>,
     /// Microseconds since 1970 in UTC; empty without a time column.
     pub times_us: Vec<i64>,
+}
+
+/// A complete segment of an earlier version, whose batches have no checksums.
+pub(crate) struct OldSegment(SegmentReader);
+
+impl OldSegment {
+    /// Opens a segment that should hold such rows.
+    pub(crate) fn open(path: &Path, shape: RowShape) -> Result<Self, SinkError> {
+        let record = Record { dim: shape.dim, columns: shape.columns };
+        SegmentReader::open(path, record).map(Self)
+    }
+
+    /// Number of record batches in the segment.
+    pub(crate) fn batches(&self) -> usize {
+        self.0.batches()
+    }
+
+    /// Where a batch begins.
+    pub(crate) fn at(&self, index: usize) -> u64 {
+        let place = self.0.blocks.get(index).and_then(range);
+        place.map_or(0, |(at, _, _)| at)
+    }
+
+    /// Reads a record batch.
+    pub(crate) fn read(&self, index: usize, rows: &mut StoredRows) -> Result<(), SinkError> {
+        self.0.read(index, rows)
+    }
 }
 
 pub(super) struct SegmentReader {

@@ -7,7 +7,6 @@ use slipring::machine::{PinPolicy, pin_current, unpin_current};
 use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
 use super::request::{Request, Verdict};
-use super::validate::vectors;
 use crate::log::{FeedError, LogRows, RowTimes};
 use crate::sink::{Sink, SinkCounts, SinkTotals};
 use crate::wire::frames::{AckLevel, Limits, Reply, Status};
@@ -88,11 +87,11 @@ impl SinkStage {
                 self.sink.next_sequence()
             ));
         }
-        let Some(values) = vectors(view, &self.limits) else {
-            return Outcome::Fail("the sink: a payload isn't floats".to_owned());
+        // The parser cuts payloads at whole vectors.
+        let id_bytes = self.limits.id_bytes(request.vectors);
+        let Some((ids, vectors)) = view.bytes().split_at_checked(id_bytes) else {
+            return Outcome::Fail("the sink: a payload ends within its ids".to_owned());
         };
-        let ids = &view.bytes()[..self.limits.id_bytes(request.vectors)];
-        let vectors = bytemuck::cast_slice(values);
         let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
         match self.sink.append(&rows, request.ack == AckLevel::Stored) {
             Ok(()) => {

@@ -5,7 +5,7 @@ use slipring::pipeline::{ColumnWriter, Outcome, View};
 use super::request::{Request, Verdict};
 use super::rows::{RowSums, all_finite};
 use super::score::Score;
-use crate::wire::frames::{ID_BYTES, Limits, Reply, Status};
+use crate::wire::frames::{ID_BYTES, Limits, Status};
 
 /// The handler of the stage `validate`: writes the verdict into its column, and the result of
 /// `score` for each vector into another. A finite sum means that its components are finite, so a
@@ -26,7 +26,8 @@ pub fn validator(
     move |view| {
         let request = view.meta();
         let verdict = match request.status {
-            Status::Ok if request.reply != Reply::Hello => {
+            // A hello is one without vectors.
+            Status::Ok => {
                 let out = match results.row(&view) {
                     Ok(row) => row,
                     Err(error) => return Outcome::Fail(format!("validate's results: {error}")),

@@ -59,7 +59,7 @@ fn what_f32_cannot_hold_is_named_before_anything_is_sent() {
     let (to, seen) = start(Conduct::Right, LIMITS);
     let error =
         run(&LoadOptions { convert: true, file: Some(path.clone()), ..options(to.clone()) });
-    let error = error.unwrap_err();
+    let error = error.unwrap_err().error;
     assert!(matches!(error, LoadError::File { .. }) && error.exit_code() == 2, "{error}");
     assert!(error.to_string().contains("row 1 holds a component beyond the range"), "{error}");
     assert_eq!(seen.lock().unwrap().connections, 0);

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acks;
 mod convert;
 mod ids;
 mod server;
@@ -172,7 +173,7 @@ fn a_file_is_sent_in_turn_over_and_over() {
     std::fs::remove_file(&path).unwrap();
     for unreadable in [path, std::env::temp_dir()] {
         let error =
-            run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err();
+            run(&LoadOptions { file: Some(unreadable), ..options(to.clone()) }).unwrap_err().error;
         assert!(matches!(error, LoadError::File { .. }), "{error}");
     }
 }
@@ -270,7 +271,7 @@ fn vectors_that_are_not_finite_must_be_refused() {
         );
     }
     let (to, _) = start(Conduct::Credulous, LIMITS);
-    let error = run_rows(&one(to), rows).unwrap_err();
+    let error = run_rows(&one(to), rows).unwrap_err().error;
     assert!(
         matches!(
             error,
@@ -282,7 +283,7 @@ fn vectors_that_are_not_finite_must_be_refused() {
 
 /// Connection, request and error of a run that must fail.
 fn failure(options: &LoadOptions) -> (u32, u64, ConnectionError) {
-    match run(options) {
+    match run(options).map_err(|broken| broken.error) {
         Err(LoadError::Connection { connection, request, error }) => (connection, request, error),
         Err(other) => panic!("expected a connection's error, got {other}"),
         Ok(report) => panic!("a wrong server passed: {report}"),
@@ -332,24 +333,25 @@ fn wrong_servers_are_caught_at_the_request() {
             assert!(
                 matches!(failure_of(Conduct::Silent), (0, Stalled { unanswered, .. }) if unanswered == u64::from(window))
             );
+            // Requests are counted from 0, their sequences from 1.
             // The same row twice in turn would hide a swap from the count mode: rows differ, so a
             // score gives it away.
             match (failure_of(Conduct::Missing(6)), mode, window) {
                 ((6, Stalled { unanswered: 1, .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 8 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a missing answer gave {other:?}"),
             }
             match (failure_of(Conduct::SwapWithNext(6)), mode, window) {
                 ((6, Stalled { .. }), _, 1) => {}
                 ((6, WrongScore { .. }), Mode::Count, 5) => {}
-                ((6, Answer(WrongAnswer::Sequence { got: 7 })), _, 5) if mode != Mode::Count => {}
+                ((6, Answer(WrongAnswer::Sequence { got: 8 })), _, 5) if mode != Mode::Count => {}
                 other => panic!("a swapped answer gave {other:?}"),
             }
             match (failure_of(Conduct::Twice(6)), mode, window) {
                 ((7, Extra { .. }), _, 1) => {}
                 ((7, WrongScore { .. }), Mode::Count, _) => {}
-                ((7, Answer(WrongAnswer::Sequence { got: 6 })), _, _) if mode != Mode::Count => {}
+                ((7, Answer(WrongAnswer::Sequence { got: 7 })), _, _) if mode != Mode::Count => {}
                 other => panic!("an answer given twice gave {other:?}"),
             }
         }
@@ -491,7 +493,7 @@ fn no_row_is_named_on_two_connections() {
 fn a_target_without_a_server_is_an_error() {
     let (to, _) = start(Conduct::Right, LIMITS);
     for to in [Target::Unix(free_path("absent.sock")), Target::Tcp("127.0.0.1:1".to_string())] {
-        let error = run(&options(to)).unwrap_err();
+        let error = run(&options(to)).unwrap_err().error;
         assert!(matches!(error, LoadError::Connect { connection: 0, .. }), "{error}");
         assert_eq!(error.exit_code(), 1);
     }

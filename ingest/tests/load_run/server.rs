@@ -264,7 +264,8 @@ impl Answers {
             answer[32] = 1;
         }
         if self.conduct == Conduct::Watermarks && mode == Mode::Header {
-            let watermark = Watermark { credits: 1, lane: 3, stored_through: number };
+            // A request's sequence is one more than its number.
+            let watermark = Watermark { credits: 1, lane: 3, stored_through: number + 1 };
             let mut bytes = [0; ANSWER_HEADER_BYTES];
             write_watermark(&watermark, &mut bytes);
             answer[32..40].copy_from_slice(&number.to_le_bytes());

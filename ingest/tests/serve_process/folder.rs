@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use slipring_ingest::sink::for_each_rows;
 use slipring_test_support::{wait_until, within};
 
 use crate::support::client::Client;
@@ -138,5 +140,40 @@ fn a_lock_that_is_removed_or_replaced_is_noticed() {
                 assert!(ended.stderr.contains("locked again"), "{ended:?}");
             }
         }
+    });
+}
+
+/// Vectors that come one by one are one batch once their segment is merged: while the service
+/// works, and for what it left at its stop, when it works again.
+#[test]
+fn small_batches_are_merged() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let words = place.words("--commit-interval 1ms --columns time");
+        let batches = || {
+            let mut batches = Vec::new();
+            let read = for_each_rows(&place.data(), |_, rows| batches.push(rows.sequences.len()));
+            read.map(|_| batches)
+        };
+        let one_by_one = |process: &Process, ids: std::ops::Range<u32>| {
+            let mut client = Client::count(&process.tcp(), 4);
+            for id in ids {
+                send(&mut client, id..id + 1);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let mut process = Process::start(serve(&words));
+        one_by_one(&process, 0..30);
+        process.signal(Signal::USR1);
+        wait_until("it is merged", || batches().is_ok_and(|batches| batches == [30]));
+        one_by_one(&process, 30..50);
+        let ended = process.stop();
+        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 50), "{ended:?}");
+        assert!(batches().unwrap().len() > 2, "{:?}", batches());
+        let mut process = Process::start(serve(&words));
+        wait_until("it is merged", || batches().is_ok_and(|batches| batches == [30, 20]));
+        assert_eq!(data::ids(&place.data(), 4), (0..50).collect::<Vec<_>>());
+        let ended = process.stop();
+        assert!(ended.code == Some(0) && !ended.stderr.contains("warn"), "{ended:?}");
     });
 }

@@ -3,10 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disks;
 mod figures;
 mod folder;
 mod limits;
 mod log;
+mod retention;
 mod stop;
 mod times;
 mod usage;

@@ -14,7 +14,7 @@ use crate::support::{data, vector};
 #[test]
 fn what_no_memory_could_hold_is_usage() {
     let place = Place::new();
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 16] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
         ("--pool 100KiB --max-vectors 65535", &["--pool", "100KiB"]),
@@ -24,6 +24,14 @@ fn what_no_memory_could_hold_is_usage() {
         ("--segment-bytes 0", &["--segment-bytes", "0"]),
         ("--commit-interval 0s", &["--commit-interval is 0ns", "1ms"]),
         ("--segment-age 999us", &["--segment-age is 999µs", "1ms"]),
+        // A segment that is sealed would have to go at once.
+        ("--retain-bytes 0", &["--retain-bytes is 0", "256MiB", "--segment-bytes"]),
+        (
+            "--retain-bytes 100MiB --segment-bytes 64MiB --lanes 2",
+            &["--retain-bytes is 100MiB", "2 lanes", "at least that", "128MiB"],
+        ),
+        ("--retain-for 0s", &["--retain-for is 0ns", "at least 1s"]),
+        ("--retain-for 999ms", &["--retain-for is 999ms", "at least 1s"]),
         // The answers that a connection may be owed, and the scores of a ring.
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
         (
@@ -86,6 +94,10 @@ fn figures_that_are_none_are_usage() {
         ("--data-mode", "rw"),
         ("--drain", "soon"),
         ("--carry-bytes", "lots"),
+        ("--retain-bytes", "all"),
+        ("--retain-bytes", "1.5GiB"),
+        ("--retain-for", "forever"),
+        ("--retain-for", "8761h"),
         ("--keepalive", "999ms"),
         ("--keepalive", "32768s"),
         ("--keepalive", "10h"),

@@ -183,3 +183,27 @@ fn a_folder_keeps_its_columns() {
         open(folder.path(), recorded).unwrap();
     }
 }
+
+/// The clock is set forward and back, also across a crash: the column of times says so, and nothing
+/// else follows the clock.
+#[test]
+fn a_clock_that_steps_changes_the_times_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = Columns { id: false, time: true };
+    let clock = [1_700_000_000_000_000, i64::MAX, 0, i64::MIN, 1_600_000_000_000_000, -1, 5];
+    for starts in clock.chunks(3) {
+        let mut log = log(folder.path(), columns, Sizes { segment_bytes: 5000, record_rows: 2 });
+        for time_us in starts {
+            let row = log.next_sequence() as f32;
+            log.append_with(&[row, row, row], &[], *time_us).unwrap();
+            log.flush().unwrap();
+        }
+        // Dropped without a close, as by a crash.
+    }
+    log(folder.path(), columns, Sizes::default()).close().unwrap();
+    let rows = read_back(folder.path());
+    assert_eq!(rows.times_us, clock);
+    assert!(rows.sequences.is_sorted_by(|before, after| before < after), "{:?}", rows.sequences);
+    let named = rows.values.chunks(3).zip(&rows.sequences);
+    assert!(named.into_iter().all(|(row, sequence)| row[0] == *sequence as f32));
+}

@@ -10,25 +10,35 @@ use std::time::Duration;
 
 use slipring_ingest::sink::{for_each_batch, for_each_rows};
 
-/// A tmpfs of a few MiB. It is removed from the file tree as soon as it is mounted, and is reached
-/// through an open folder from then on, so that the kernel frees it when this process ends, in
-/// whatever way.
+/// A file system of a few MiB: a tmpfs, or ext4 in a file. It is removed from the file tree as soon
+/// as it is mounted, and is reached through an open folder from then on, so that the kernel frees
+/// it when this process ends, in whatever way.
 pub struct SmallDisk {
     path: PathBuf,
     _folder: File,
 }
 
 impl SmallDisk {
-    /// Mounts a disk, or returns why that is impossible.
+    /// Mounts a tmpfs, or returns why that is impossible.
     pub fn mount(mib: u32) -> Result<Self, String> {
-        let folder = super::folder();
-        let mut mount = Command::new("mount");
         let size = format!("size={mib}m");
-        mount.args(["-t", "tmpfs", "-o", &size, "slipring-test"]).arg(folder.path());
-        let output = mount.output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
-        }
+        Self::mounted(&["-t", "tmpfs", "-o", &size, "slipring-test"])
+    }
+
+    /// Mounts ext4 in a file, or returns why that is impossible.
+    pub fn mount_file(mib: u32) -> Result<Self, String> {
+        let folder = super::folder();
+        let image = folder.path().join("image");
+        File::create(&image).unwrap().set_len(u64::from(mib) << 20).unwrap();
+        let image = image.to_str().unwrap();
+        ran(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", image]))?;
+        // The kernel holds the file from then on.
+        Self::mounted(&["-t", "ext4", "-o", "loop", image])
+    }
+
+    fn mounted(words: &[&str]) -> Result<Self, String> {
+        let folder = super::folder();
+        ran(Command::new("mount").args(words).arg(folder.path()))?;
         let open = File::open(folder.path());
         assert!(Command::new("umount").arg("-l").arg(folder.path()).status().unwrap().success());
         let open = open.unwrap();
@@ -52,6 +62,15 @@ impl SmallDisk {
 
     pub fn free(&self) {
         fs::remove_file(self.path().join("ballast")).unwrap();
+    }
+}
+
+/// Runs a command; its standard error if it fails.
+pub fn ran(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().into()),
     }
 }
 

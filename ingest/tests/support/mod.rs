@@ -5,6 +5,7 @@
 //! that never ends.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod admin;
 pub mod client;
 pub mod data;
 pub mod process;

@@ -2,6 +2,7 @@
 //!
 //! - A row below the watermark that isn't said to be lost survives every crash, once, in order.
 //! - Nothing is invented, and no sequence is given twice.
+//! - What readers of a live segment are shown as durable survives too.
 //! - Rows that are wanted become durable without another call and without time passing; others
 //!   within the interval.
 //!
@@ -154,6 +155,32 @@ fn full_buffers_are_synced_by_the_interval() {
     assert!(age >= Some(TIMES.segment_age), "an idle log wants a round at {age:?}");
 }
 
+/// Readers are shown what is durable: at once, or within a pause, and without another event.
+#[test]
+fn readers_are_shown_what_is_durable() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::new(open(&disk, 1).unwrap().0);
+    let shown = || DurableMark::of_text(&disk.content(&folders().durable())?);
+    assert_eq!(shown(), None);
+    offer(&mut bench.feed, &rows(0, 3), true, bench.now);
+    bench.run();
+    let first = shown().unwrap();
+    assert_eq!(first.file_bytes, disk.content(&part(0)).unwrap().len() as u64);
+    offer(&mut bench.feed, &rows(3, 4), true, bench.now);
+    bench.run();
+    assert_eq!((bench.durable(), shown()), (7, Some(first)), "not for each sync");
+    let until = bench.now + Duration::from_millis(100);
+    bench.run_until(until);
+    let last = shown().unwrap();
+    assert_eq!((last.epoch, last.segment), (1, 0));
+    assert_eq!(last.file_bytes, disk.content(&part(0)).unwrap().len() as u64);
+    // A disk that refuses it keeps nothing else.
+    disk.set_faults(Faults { refused: 1000, ..Faults::default() });
+    let until = bench.now + Duration::from_secs(1);
+    bench.run_until(until);
+    assert_eq!(bench.committer.take_notes(), []);
+}
+
 #[test]
 fn segments_are_sealed_by_age_and_when_asked() {
     let disk = SimDisk::new(1);
@@ -278,12 +305,13 @@ struct World {
     made: u64,
     crashes: u64,
     acked: u64,
+    shown: u64,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let (random, disk) = (Random(seed), SimDisk::new(seed ^ 0x5555));
-        Self { seed, random, disk, given: BTreeMap::new(), made: 0, crashes: 0, acked: 0 }
+        Self { seed, random, disk, given: BTreeMap::new(), made: 0, crashes: 0, acked: 0, shown: 0 }
     }
 
     fn live(&mut self) {
@@ -306,7 +334,9 @@ impl World {
         let calls = self.random.below(300);
         self.disk.stop_in(Some(calls as u64));
         self.work(Bench::new(log));
+        let shown = self.shown();
         self.disk.restart();
+        self.check_shown(shown);
         self.crashes += 1;
         self.check();
     }
@@ -399,6 +429,24 @@ impl World {
         }
     }
 
+    /// The bytes of a live segment that readers are shown as durable, and the segment. A sealed one
+    /// is read as a whole, and may be merged.
+    fn shown(&self) -> Option<(u64, Vec<u8>)> {
+        let mark = DurableMark::of_text(&self.disk.content(&folders().durable())?)?;
+        let mut bytes = self.disk.content(&part(mark.segment))?;
+        bytes.truncate(mark.file_bytes as usize);
+        assert_eq!(bytes.len() as u64, mark.file_bytes, "seed {}: {mark:?}", self.seed);
+        Some((mark.segment, bytes))
+    }
+
+    fn check_shown(&mut self, shown: Option<(u64, Vec<u8>)>) {
+        let Some((segment, bytes)) = shown else { return };
+        let sealed = || self.disk.content(&folders().sealed(segment));
+        let found = self.disk.content(&part(segment)).or_else(sealed).unwrap_or_default();
+        assert!(found.starts_with(&bytes), "seed {}: shown and lost, {segment}", self.seed);
+        self.shown += 1;
+    }
+
     fn check(&mut self) {
         let Some(log) = self.open() else { return };
         drop(log);
@@ -420,16 +468,18 @@ impl World {
 fn what_is_durable_survives_every_crash() {
     let (first, crashes) =
         (number_of("SLIPRING_LOG_SEED", 1), number_of("SLIPRING_LOG_CRASHES", 200));
-    let (mut done, mut acked, mut seed) = (0, 0, first);
+    let (mut done, mut acked, mut shown, mut seed) = (0, 0, 0, first);
     while done < crashes {
         let mut world = World::new(seed);
         (0..5).for_each(|_| world.live());
         done += world.crashes;
         acked += world.acked;
+        shown += world.shown;
         seed += 1;
     }
     println!("{done} crashes, {acked} rows acknowledged, seeds {first}..{seed}");
     assert!(acked > crashes, "{acked} rows were acknowledged");
+    assert!(shown > crashes / 4, "{shown} segments were shown");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::shape::crc_without;
 use super::super::*;
 use super::rows::{Row, folders, options, sealed_rows};
 use super::sim_disk::{Faults, SimDisk};
@@ -253,6 +254,37 @@ fn other_logs_are_refused_and_left_as_they_are() {
         assert!(error.to_string().contains("dimension 3 with the columns sequence"), "{error}");
         assert_eq!(disk.content(place), Some(content));
     }
+}
+
+/// A file of a later format is refused where its head is whole. With a damaged head it is what its
+/// records are.
+#[test]
+fn a_live_segment_of_a_later_version_is_refused_and_left_as_it_is() {
+    let (disk, path, mut bytes) = left_open(&[5]);
+    let at = |digits: &[u8], bytes: &[u8]| {
+        let found = bytes.windows(digits.len()).position(|window| window == digits);
+        found.expect("a figure of the head") + 4
+    };
+    let format = at(b"\x04\0\0\00001", &bytes);
+    bytes[format + 3] = b'2';
+    disk.put(&path, bytes.clone());
+    let (_, recovery) = open(&disk, 2);
+    assert!(only(&recovery).rows() == 5 && only(&recovery).damage.is_some());
+    let (disk, path, _) = left_open(&[5]);
+    let crc_at = (4..4088).find(|at| {
+        let digits = std::str::from_utf8(&bytes[*at..at + 8]).unwrap_or_default();
+        let mut before = bytes[..4096].to_vec();
+        before[format + 3] = b'1';
+        u32::from_str_radix(digits, 16) == Ok(crc_without(&before, *at))
+    });
+    let crc_at = crc_at.expect("a checksum");
+    let crc = format!("{:08x}", crc_without(&bytes[..4096], crc_at));
+    bytes[crc_at..crc_at + 8].copy_from_slice(crc.as_bytes());
+    disk.put(&path, bytes.clone());
+    let error = LaneLog::open(disk.clone(), folders(), options(3)).unwrap_err();
+    assert!(matches!(error, LogError::NewerVersion { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("seg-00000000000000000000.arrow.part"), "{error}");
+    assert_eq!(disk.content(&path), Some(bytes));
 }
 
 fn recovered(sealed: &Path) -> Vec<u8> {

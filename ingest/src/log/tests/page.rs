@@ -40,6 +40,16 @@ fn the_tables_name_the_figures() {
     assert_eq!(first_three(table("record figure")), figures(&FIELDS));
 }
 
+#[test]
+fn small_records_are_those_that_are_merged() {
+    use super::super::merge::{MERGED_BYTES, MERGED_ROWS_MAX, SMALL_BYTES, SMALL_ROWS};
+    let text = PAGE.split_whitespace().collect::<Vec<_>>().join(" ");
+    let small =
+        format!("fewer than {SMALL_ROWS} rows and fewer than {} KiB on average", SMALL_BYTES >> 10);
+    let large = format!("up to {} MiB of vectors and {MERGED_ROWS_MAX} rows", MERGED_BYTES >> 20);
+    assert!(text.contains(&small) && text.contains(&large), "{small}; {large}");
+}
+
 /// 16 bytes a line; lines of zeros are left out.
 fn dump(bytes: &[u8]) -> Vec<String> {
     let lines = bytes.chunks(16).enumerate().filter(|(_, line)| line.iter().any(|byte| *byte != 0));

@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use super::super::{Disk, DiskFile, ReadFrom};
 use super::random::Random;
@@ -48,15 +49,27 @@ struct State {
     name_changes: Vec<NameChange>,
     /// What earlier files have left on the disk.
     leftovers: Vec<Vec<u8>>,
+    /// What the machine's clock says.
+    time: SystemTime,
+    free_bytes: u64,
+    refuses_removals: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inode {
     cache: Vec<u8>,
     disk: Vec<u8>,
     changes: Vec<Change>,
     /// Failures so far: a descriptor that has seen fewer reports one at its next sync.
     failures: u64,
+    modified: SystemTime,
+}
+
+impl Default for Inode {
+    fn default() -> Self {
+        let (cache, disk, changes, failures) = Default::default();
+        Self { cache, disk, changes, failures, modified: SystemTime::UNIX_EPOCH }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +111,9 @@ impl SimDisk {
             names_on_disk: BTreeMap::new(),
             name_changes: Vec::new(),
             leftovers: Vec::new(),
+            time: SystemTime::UNIX_EPOCH,
+            free_bytes: u64::MAX,
+            refuses_removals: false,
         })))
     }
 
@@ -105,9 +121,43 @@ impl SimDisk {
         self.state().faults = faults;
     }
 
+    pub fn time(&self) -> SystemTime {
+        self.state().time
+    }
+
+    pub fn set_time(&self, time: SystemTime) {
+        self.state().time = time;
+    }
+
+    /// Says that so much is free; writing doesn't change it.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.state().free_bytes = bytes;
+    }
+
+    /// Whether removing a sealed segment fails.
+    pub fn refuse_removals(&self, refuses: bool) {
+        self.state().refuses_removals = refuses;
+    }
+
     /// The machine stops at the call after this many.
     pub fn stop_in(&self, calls: Option<u64>) {
         self.state().stop_in = calls;
+    }
+
+    /// Gives back the memory of files without a name, which nobody may have open.
+    pub fn forget_unnamed(&self) {
+        let mut state = self.state();
+        let used: BTreeSet<usize> = state.names.values().copied().collect();
+        for (index, inode) in state.inodes.iter_mut().enumerate() {
+            if !used.contains(&index) {
+                *inode = Inode::default();
+            }
+        }
+    }
+
+    /// Calls until the machine stops.
+    pub fn calls_left(&self) -> Option<u64> {
+        self.state().stop_in
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -123,7 +173,13 @@ impl SimDisk {
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.state();
         let inode = state.inodes.len();
-        state.inodes.push(Inode { cache: bytes.clone(), disk: bytes, ..Inode::default() });
+        let modified = state.time;
+        state.inodes.push(Inode {
+            cache: bytes.clone(),
+            disk: bytes,
+            modified,
+            ..Inode::default()
+        });
         state.names.insert(path.into(), inode);
         state.names_on_disk.insert(path.into(), inode);
     }
@@ -369,6 +425,9 @@ impl Disk for SimDisk {
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        if state.refuses_removals && path.extension().is_some_and(|end| end == "arrow") {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.change_name(Some(path), None);
         Ok(())
     }
@@ -395,8 +454,15 @@ impl Disk for SimDisk {
         Ok(here.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
 
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        let mut state = self.state();
+        state.enter_refusing()?;
+        let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.inodes[inode].modified)
+    }
+
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.state().free_bytes)
     }
 }
 
@@ -419,8 +485,9 @@ impl DiskFile for SimFile {
         if state.random.per_mille(faults.write) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        let (at, bytes) = (offset as usize, &bytes[..most]);
+        let (at, bytes, time) = (offset as usize, &bytes[..most], state.time);
         let inode = &mut state.inodes[self.inode];
+        inode.modified = time;
         inode.cache.resize(inode.cache.len().max(at + most), 0);
         inode.cache[at..at + most].copy_from_slice(bytes);
         inode.changes.push(Change::Write(at, bytes.to_vec()));

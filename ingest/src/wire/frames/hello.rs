@@ -90,12 +90,15 @@ pub struct Hello {
     pub ids: bool,
     /// What the answers to its requests are to mean.
     pub ack: AckLevel,
+    /// The producer that the client is, which makes its sequences known to the server; 0: none.
+    pub producer: u64,
 }
 
 impl Hello {
-    /// A hello that asks for nothing special: vectors without ids, and answers that mean received.
+    /// A hello that asks for nothing special: vectors without ids, answers that mean received, and
+    /// no producer.
     pub const fn new(dim: u32) -> Hello {
-        Hello { dim, ids: false, ack: AckLevel::Received }
+        Hello { dim, ids: false, ack: AckLevel::Received, producer: 0 }
     }
 }
 
@@ -151,6 +154,7 @@ pub fn decode_hello(bytes: &[u8; REQUEST_HEADER_BYTES]) -> Hello {
         dim: u32_at(bytes, hello_at::DIM),
         ids: bytes[hello_at::COLUMNS] & COLUMN_ID != 0,
         ack: AckLevel::from_wire(bytes[hello_at::ACK_LEVEL]).unwrap_or_default(),
+        producer: u64_at(bytes, hello_at::PRODUCER),
     }
 }
 
@@ -162,6 +166,7 @@ pub fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
     bytes[hello_at::DIM..hello_at::ELEMENT_TYPE].copy_from_slice(&hello.dim.to_le_bytes());
     bytes[hello_at::ACK_LEVEL] = hello.ack as u8;
     bytes[hello_at::COLUMNS] = u8::from(hello.ids) * COLUMN_ID;
+    bytes[hello_at::PRODUCER..].copy_from_slice(&hello.producer.to_le_bytes());
     out.extend_from_slice(&bytes);
 }
 
