@@ -70,8 +70,11 @@ fn the_oldest_segments_go_when_there_are_too_many_bytes() {
 fn sequences_go_on_when_every_segment_was_too_old() {
     within(Duration::from_secs(90), || {
         let place = Place::new();
+        // The system spreads them over the lanes: of so many, each has some.
+        let count = 16;
         let mut process = Process::start(serve(&place.words("--lanes 2")));
-        let mut clients: Vec<Client> = (0..2).map(|_| Client::count(&process.tcp(), 4)).collect();
+        let mut clients: Vec<Client> =
+            (0..count).map(|_| Client::count(&process.tcp(), 4)).collect();
         clients.iter_mut().for_each(|client| send(client, 0..10));
         drop(clients);
         assert_eq!(process.stop().code, Some(0));
@@ -82,7 +85,8 @@ fn sequences_go_on_when_every_segment_was_too_old() {
         assert_eq!(process.stop().code, Some(0));
         let words = "--retain-for 1s --segment-age 50ms --lanes 2";
         let mut process = Process::start(serve(&place.words(words)));
-        let mut clients: Vec<Client> = (0..2).map(|_| Client::count(&process.tcp(), 4)).collect();
+        let mut clients: Vec<Client> =
+            (0..count).map(|_| Client::count(&process.tcp(), 4)).collect();
         clients.iter_mut().for_each(|client| send(client, 0..10));
         wait_until("segments are sealed", || bytes(&place.data(), 2) > 0);
         let firsts = || {
@@ -94,6 +98,7 @@ fn sequences_go_on_when_every_segment_was_too_old() {
         wait_until("they go too", || bytes(&place.data(), 2) == 0);
         drop(clients);
         let ended = process.stop();
-        assert_eq!((ended.code, ended.total("vectors_in_segments")), (Some(0), 20), "{ended:?}");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.total("vectors_in_segments"), 10 * count, "{ended:?}");
     });
 }
