@@ -77,6 +77,8 @@ counters! {
     Requests "requests",
     /// Vectors that were accepted by an answer
     VectorsAnswered "vectors_answered",
+    /// Requests of producers that had been accepted before, and weren't stored again
+    Repeats "repeats",
     /// Stored answers that a stop has given up, because the disk hadn't taken their vectors in time
     GivenUp "given_up",
     /// Answers whose connection was gone

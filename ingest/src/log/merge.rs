@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::{LogRows, RecordBuffer, RowTimes};
+use super::buffer::{LogRows, ProducerMark, RecordBuffer, RowTimes};
 use super::disk::{AlignedBytes, Disk};
 use super::error::LogError;
 use super::footer::SealedSegment;
@@ -176,9 +176,12 @@ impl<D: Disk> SegmentMerge<D> {
             [] => RowTimes::One(0),
             times => RowTimes::Each(times),
         };
-        self.buffer.append(&LogRows { vectors: record.vectors(), ids: record.ids(), times })?;
+        let (vectors, ids, mark) = (record.vectors(), record.ids(), None);
+        let before = self.buffer.rows() as u64;
+        self.buffer.append(&LogRows { vectors, ids, times, mark })?;
         for mark in record.marks() {
-            self.buffer.mark(mark);
+            let within = mark.row.saturating_sub(header.first_sequence());
+            self.buffer.keep_mark(ProducerMark { row: before + within, ..mark });
         }
         Ok(())
     }

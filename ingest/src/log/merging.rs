@@ -2,8 +2,8 @@
 //! no more than an eighth of its time.
 //!
 //! A step comes after the round's watermarks are published. Rows that come meanwhile wait for that
-//! step and no longer. A lane that is closing, or whose disk refuses rows, isn't merged; what is left
-//! over is small at the next start, and merged then.
+//! step and no longer. A lane that is closing, or whose disk refuses rows, isn't merged; what is
+//! left over is small at the next start, and merged then.
 
 use std::path::PathBuf;
 use std::time::Instant;

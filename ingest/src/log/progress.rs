@@ -181,7 +181,7 @@ impl fmt::Display for LogFigures {
 
 impl LogProgress {
     /// Of a log whose next row gets this sequence.
-    pub(super) fn new(next_sequence: u64) -> Self {
+    pub(crate) fn new(next_sequence: u64) -> Self {
         Self(Arc::new(ProgressCells {
             first: next_sequence,
             state: AtomicU8::new(LogState::Open as u8),
@@ -267,7 +267,7 @@ impl LogProgress {
         self.0.is_direct.store(is_direct, Ordering::Relaxed);
     }
 
-    pub(super) fn set_state(&self, state: LogState) {
+    pub(crate) fn set_state(&self, state: LogState) {
         self.0.state.store(state as u8, Ordering::Release);
     }
 
@@ -276,12 +276,12 @@ impl LogProgress {
     }
 
     /// Moves the watermark; never back.
-    pub(super) fn note_durable(&self, through: u64) {
+    pub(crate) fn note_durable(&self, through: u64) {
         self.0.durable.fetch_max(through, Ordering::Release);
     }
 
     /// Notes rows that are lost. Comes before the watermark passes them.
-    pub(super) fn note_lost(&self, rows: Range<u64>) {
+    pub(crate) fn note_lost(&self, rows: Range<u64>) {
         if rows.start < rows.end {
             self.lost().push(rows);
             self.0.losses.fetch_add(1, Ordering::Release);

@@ -397,6 +397,29 @@ impl<D: Disk> SegmentWriter<D> {
         &mut self,
         take_name: impl Fn(&Self) -> Result<bool, LogError>,
     ) -> Result<Option<SealedSegment>, LogError> {
+        if !self.sync_end()? {
+            return remove(&self.disk, &self.path).map(|()| None);
+        }
+        if let SealStep::Synced = self.step {
+            self.check_alive()?;
+            if !take_name(self)? {
+                return remove(&self.disk, &self.path).map(|()| None);
+            }
+            self.step = SealStep::Renamed;
+        }
+        for folder in [&self.folders.complete, &self.folders.open] {
+            self.disk.sync_folder(folder).map_err(LogError::io("sync the folder", folder))?;
+        }
+        self.durable = self.written;
+        Ok(Some(self.sealed()))
+    }
+
+    /// The first half of sealing: ends the file, and returns once all of it is on the disk. False
+    /// if no record is written.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::seal`].
+    pub(super) fn sync_end(&mut self) -> Result<bool, LogError> {
         loop {
             self.check_alive()?;
             match &mut self.step {
@@ -404,7 +427,7 @@ impl<D: Disk> SegmentWriter<D> {
                 SealStep::Begun => {
                     self.leave_unwritten_out()?;
                     if self.records.is_empty() {
-                        return remove(&self.disk, &self.path).map(|()| None);
+                        return Ok(false);
                     }
                     let end = encode_end(&self.kind.schema, &self.records);
                     self.step = SealStep::End(end, 0);
@@ -417,21 +440,7 @@ impl<D: Disk> SegmentWriter<D> {
                     })?;
                     self.step = SealStep::Synced;
                 }
-                SealStep::Synced => {
-                    if !take_name(self)? {
-                        return remove(&self.disk, &self.path).map(|()| None);
-                    }
-                    self.step = SealStep::Renamed;
-                }
-                SealStep::Renamed => {
-                    for folder in [&self.folders.complete, &self.folders.open] {
-                        self.disk
-                            .sync_folder(folder)
-                            .map_err(LogError::io("sync the folder", folder))?;
-                    }
-                    self.durable = self.written;
-                    return Ok(Some(self.sealed()));
-                }
+                SealStep::Synced | SealStep::Renamed => return Ok(true),
             }
         }
     }

@@ -122,6 +122,10 @@ pub struct ServeOptions {
     /// no until measurements say otherwise
     #[arg(long, value_enum, default_value_t = DirectWord::Auto)]
     pub direct: DirectWord,
+    /// Time for which a producer's last 512 requests are remembered after it was last heard of, at
+    /// least; a lane remembers 1024 producers
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    pub producer_window: Duration,
     /// After a disk has failed to store what it had taken: drain and end with exit code 1 (stop),
     /// or go on in a new segment (continue)
     #[arg(long, value_enum, default_value_t = DiskErrorWord::Stop)]

@@ -14,10 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::options::{DiskErrorWord, ServeError};
+use crate::io::{clock, home_of};
 use crate::log::{
     AlignedBytes, BLOCK_BYTES, BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile,
     FolderProgress, LaneFeed, LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress,
-    RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, random_epoch,
+    ProducerLimits, ProducerTable, RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES,
+    SealedFiles, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -30,6 +32,7 @@ pub(super) struct WriterOptions {
     pub segment_bytes: u64,
     pub buffers: BufferSizes,
     pub times: CommitTimes,
+    pub producers: ProducerLimits,
     pub on_disk_error: DiskErrorWord,
     /// Whether records are written past the page cache.
     pub is_direct: bool,
@@ -45,6 +48,14 @@ pub(super) struct LogWriter {
     outcome: Arc<WriterOutcome>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+}
+
+/// What a lane gets of its log.
+#[derive(Debug)]
+pub(super) struct LaneLogEnd {
+    pub feed: LaneFeed,
+    /// The requests of its producers that all logs of the folder hold.
+    pub known: ProducerTable,
 }
 
 /// What has become of the writer.
@@ -70,23 +81,26 @@ pub(super) struct WriterEnd {
 
 impl LogWriter {
     /// Opens all logs of the folder, makes whole what a crash has left, and starts the thread.
-    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go on.
+    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go
+    /// on.
     pub(super) fn start(
         dir: DataDir,
         options: WriterOptions,
         bells: Vec<Box<dyn Fn() + Send>>,
         on_end: Arc<dyn Fn() + Send + Sync>,
-    ) -> Result<(Self, Vec<LaneFeed>), ServeError> {
+    ) -> Result<(Self, Vec<LaneLogEnd>), ServeError> {
         let mut committer = Committer::new(options.times);
         let mut feeds = Vec::new();
-        let (logs, sealed) = open_logs(&dir, options)?;
-        for (lane, (log, on_durable)) in logs.into_iter().zip(bells).enumerate() {
+        let OpenedLogs { logs, known, sealed } = open_logs(&dir, options)?;
+        for ((log, known), on_durable) in logs.into_iter().zip(known).zip(bells) {
+            let lane = feeds.len();
             let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
-            feeds.push(committer.add_lane(log, options.buffers, on_durable).map_err(refused)?);
+            let feed = committer.add_lane(log, options.buffers, on_durable).map_err(refused)?;
+            feeds.push(LaneLogEnd { feed, known });
         }
         committer.retain(options.retention, sealed);
         let folder = committer.folder().clone();
-        let progress = feeds.iter().map(|feed| feed.progress().clone()).collect();
+        let progress = feeds.iter().map(|end| end.feed.progress().clone()).collect();
         let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
         let (alive, ended) = sync_channel(0);
         let thread = WriterThread {
@@ -223,11 +237,18 @@ impl WriterThread {
     }
 }
 
-/// The logs of the lanes that are served, and the sealed segments of all lanes, if old ones are
-/// removed.
-type OpenedLogs = (Vec<LaneLog<RealDisk>>, Vec<SealedFiles<RealDisk>>);
+/// The logs of a data folder.
+struct OpenedLogs {
+    /// Of the lanes that are served.
+    logs: Vec<LaneLog<RealDisk>>,
+    /// For each of these lanes, what is known of its producers.
+    known: Vec<ProducerTable>,
+    /// The sealed segments of all lanes, if old ones are removed.
+    sealed: Vec<SealedFiles<RealDisk>>,
+}
 
-/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed.
+/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed: what
+/// they know of producers goes to the lanes that have these now.
 fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeError> {
     let refused =
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
@@ -238,6 +259,9 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
     let now = (Instant::now(), SystemTime::now());
     let (mut logs, mut sealed) = (Vec::new(), Vec::new());
+    let mut known: Vec<_> =
+        (0..options.lanes).map(|_| ProducerTable::new(options.producers)).collect();
+    let heard = clock().now_ns();
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
         probe(disk, &folders, lane, options.is_direct)?;
@@ -246,6 +270,10 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
         let opened = LaneLog::open(disk, folders.clone(), log_options);
         let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
         say_recovered(lane, &recovery);
+        for (table, home) in known.iter_mut().zip(0..) {
+            let is_here = |producer| home_of(producer, options.lanes) == home;
+            table.absorb(log.producers(), is_here, heard);
+        }
         let is_served = lane < options.lanes;
         if options.retention.is_set() {
             let found = SealedFiles::found(disk, folders, (lane, is_served), &recovery, now);
@@ -257,12 +285,18 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
             log.close().map_err(SinkError::from).map_err(refused(lane))?;
         }
     }
-    Ok((logs, sealed))
+    Ok(OpenedLogs { logs, known, sealed })
 }
 
 fn say_recovered(lane: u32, recovery: &Recovery) {
     for file in &recovery.files {
         notice::warn(format_args!("lane {lane}: after a crash: {file}"));
+    }
+    if recovery.producers_lost {
+        notice::warn(format_args!(
+            "lane {lane}: the file that says which requests of producers are stored is damaged: a \
+             producer that isn't in the live segment is refused as unknown, unless it begins anew"
+        ));
     }
     if !recovery.was_clean {
         notice::warn(format_args!(

@@ -23,8 +23,11 @@ fn open(disk: &SimDisk, epoch: u64) -> (LaneLog<SimDisk>, Recovery) {
 fn append(log: &mut LaneLog<SimDisk>, rows: u64) {
     let mut buffer = log.buffer(rows as usize, 4).unwrap();
     let first = log.next_sequence();
-    (first..first + rows).for_each(|number| assert!(Row::of(number).append(&mut buffer)));
-    assert!(buffer.mark(ProducerMark { producer: 3, sequence: first * 2, row: first }));
+    for number in first..first + rows {
+        let mark = RequestMark { producer: 3, sequence: first * 2 };
+        let mark = Some(mark).filter(|_| number + 1 == first + rows);
+        assert!(Row::of(number).append_marked(mark, &mut buffer));
+    }
     log.append(&mut buffer).unwrap();
 }
 
@@ -356,7 +359,7 @@ impl Slow {
     }
 
     fn offer(&mut self, vectors: &[u8], ids: &[u8]) {
-        let (now, rows) = (self.now, LogRows { vectors, ids, times: RowTimes::One(7) });
+        let (now, rows) = (self.now, LogRows { vectors, ids, times: RowTimes::One(7), mark: None });
         while !self.feed.offer(&rows, false, || now).unwrap() {
             self.round();
         }
