@@ -479,7 +479,7 @@ fn what_is_durable_survives_every_crash() {
     }
     println!("{done} crashes, {acked} rows acknowledged, seeds {first}..{seed}");
     assert!(acked > crashes, "{acked} rows were acknowledged");
-    assert!(shown > crashes / 4, "{shown} segments were shown");
+    assert!(shown > crashes / 10, "{shown} segments were shown");
 }
 
 #[test]
