@@ -14,7 +14,7 @@ use crate::demo::{self, DemoOptions};
 use crate::get::{self, GetOptions, GetOutcome};
 #[cfg(feature = "objects")]
 use crate::heap;
-use crate::load::{self, BrokenLoad, LoadOptions};
+use crate::load::{self, BrokenLoad, IN_FLIGHT_MAX, LoadOptions};
 use crate::log_command::{self, LogArguments};
 use crate::notice::{self, announce};
 #[cfg(feature = "objects")]
@@ -22,6 +22,8 @@ use crate::printable::Printable;
 use crate::server::{ServeError, ServeOptions, Server};
 use crate::signals::{Wish, on_end_signal, on_wishes, survive_file_limits};
 use crate::sweep::{self, SweepOptions};
+use crate::units::whole;
+use crate::usage::explained;
 
 /// Low-latency vector ingest: many small writes in, few large ordered batches out.
 #[derive(Debug, Parser)]
@@ -72,7 +74,7 @@ struct LoadWords {
     #[command(flatten)]
     options: LoadOptions,
     /// The former name of --in-flight
-    #[arg(long, hide = true, conflicts_with = "in_flight")]
+    #[arg(long, hide = true, conflicts_with = "in_flight", value_parser = whole(1, IN_FLIGHT_MAX))]
     window: Option<u32>,
 }
 
@@ -282,7 +284,7 @@ pub fn run() -> ExitCode {
             0
         }
         Err(error) => {
-            notice::usage_lines(error.render().to_string());
+            notice::usage_lines(explained(&error, std::env::args_os()));
             2
         }
     };
@@ -342,7 +344,9 @@ fn command() -> clap::Command {
             .long("help")
             .action(ArgAction::HelpShort)
             .help("Print help");
-        command.disable_help_flag(true).arg(help).max_term_width(100)
+        // So that -1 is a value out of range, not an option.
+        let command = command.disable_help_flag(true).allow_negative_numbers(true);
+        command.arg(help).max_term_width(100)
     };
     let headed = |mut command: clap::Command, headings: &[(&'static str, &[&'static str])]| {
         for (heading, options) in headings {
@@ -504,8 +508,10 @@ fn serve_until_signal(options: &ServeOptions) -> Result<u8, ServeError> {
     };
     let server = Server::start(options, Arc::new(lane_ended))?;
     notice::info(server.memory());
-    for (lane, report) in server.reports().enumerate() {
+    for (lane, (report, window)) in server.reports().zip(server.windows()).enumerate() {
         notice::info(format_args!("lane {lane}: {}", report.pin));
+        let pool = options.pool;
+        notice::info(format_args!("lane {lane}: a window of {window} in a pool of {pool}"));
         for line in report.region.to_string().lines() {
             let is_downgrade = line.starts_with("downgrade: ");
             let level = if is_downgrade { notice::warn } else { notice::info };

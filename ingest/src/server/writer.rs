@@ -17,7 +17,7 @@ use super::options::{DiskErrorWord, ServeError};
 use crate::log::{
     BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, FolderProgress, LaneFeed,
     LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery,
-    RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, random_epoch,
+    RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, fix_of, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -273,8 +273,8 @@ fn say_recovered(lane: u32, recovery: &Recovery) {
 fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeError> {
     let refused = |what: String, error: &io::Error| {
         ServeError::Refused(format!(
-            "lane {lane}: {what}: {error}; make room there or give this user the right to write, \
-             or name another folder with --data"
+            "lane {lane}: {what}: {error}{}; or name another folder with --data",
+            fix_of(error)
         ))
     };
     for folder in [&folders.open, &folders.complete] {

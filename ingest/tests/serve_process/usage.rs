@@ -14,7 +14,7 @@ use crate::support::{data, vector};
 #[test]
 fn what_no_memory_could_hold_is_usage() {
     let place = Place::new();
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 21] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
         ("--pool 100KiB --max-vectors 65535", &["--pool", "100KiB"]),
@@ -22,16 +22,26 @@ fn what_no_memory_could_hold_is_usage() {
         ("--slots 1", &["--slots", "1"]),
         ("--window 1", &["--window", "1"]),
         ("--segment-bytes 0", &["--segment-bytes", "0"]),
-        ("--commit-interval 0s", &["--commit-interval is 0ns", "1ms"]),
-        ("--segment-age 999us", &["--segment-age is 999µs", "1ms"]),
+        ("--commit-interval 0s", &["--commit-interval is 0s", "1ms"]),
+        ("--segment-age 999us", &["--segment-age is 999us", "1ms"]),
+        // The library would take as much of it as the pool has.
+        (
+            "--window 2MiB --pool 1MiB",
+            &["--window is 2MiB", "at most --pool, 1MiB", "raise --pool"],
+        ),
         // A segment that is sealed would have to go at once.
         ("--retain-bytes 0", &["--retain-bytes is 0", "256MiB", "--segment-bytes"]),
         (
             "--retain-bytes 100MiB --segment-bytes 64MiB --lanes 2",
             &["--retain-bytes is 100MiB", "2 lanes", "at least that", "128MiB"],
         ),
-        ("--retain-for 0s", &["--retain-for is 0ns", "at least 1s"]),
+        ("--retain-for 0s", &["--retain-for is 0s", "at least 1s"]),
         ("--retain-for 999ms", &["--retain-for is 999ms", "at least 1s"]),
+        // What would be stored nowhere.
+        ("--sink null --data x", &["--data with --sink null", "leave one of them out"]),
+        ("--sink null --data-mode 0600", &["--data-mode with --sink null"]),
+        ("--sink null --retain-bytes 1GiB", &["--retain-bytes with --sink null"]),
+        ("--sink null --retain-for 1h", &["--retain-for with --sink null"]),
         // The answers that a connection may be owed, and the scores of a ring.
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
         (
@@ -327,6 +337,8 @@ fn bytes_are_in_units() {
         println!("{words}");
         refused(serve(&place.words(words)), 2, names);
     }
+    let names = ["100 TiB of pools (--pool)", "lower --pool"];
+    refused(serve(&place.words("--pool 100TiB")), 1, &names);
 }
 
 #[test]
