@@ -129,8 +129,9 @@ good vectors were refused (other than as busy), or nothing was accepted or measu
 
 const SWEEP_EXIT: &str = "\
 SIZE is a number of bytes like 4096, 64KiB, 64MiB or 2GiB. Prints one line per window and then
-`best: --window SIZE`, an option of serve. Run it on an otherwise idle machine, because other
-programs affect its figures.
+`best: --window SIZE`, an option of serve; or `too noisy`, if half of the repeats of the best one
+spread over the median of one that isn't as good. Run it on an otherwise idle machine, because other
+programs affect its figures. How far it is is on standard error.
 Exit codes: 0 every payload arrived; 1 it couldn't run; 2 bad usage.";
 
 #[cfg(feature = "objects")]
@@ -428,7 +429,8 @@ fn fail_load(options: &LoadOptions, broken: &BrokenLoad) -> u8 {
 }
 
 fn run_sweep(options: &SweepOptions) -> u8 {
-    match sweep::run(options, |note| notice::warn(format_args!("sweep: {note}"))) {
+    let warn = |note: &str| notice::warn(format_args!("sweep: {note}"));
+    match sweep::run(options, warn, |text| notice::info(format_args!("sweep: {text}"))) {
         Ok(report) if options.json => {
             print_code("sweep", report.to_json().iter().try_for_each(announce))
         }

@@ -94,6 +94,20 @@ where
     }
 }
 
+/// As [`whole`], with no bound but that of the type.
+pub(crate) fn at_least<T>(least: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone,
+{
+    let bits = 8 * size_of::<T>();
+    move |text| {
+        let number = text.parse().ok().filter(|number| *number >= least);
+        number.ok_or_else(|| {
+            format!("it must be a whole number, {least} or more, that fits {bits} bits")
+        })
+    }
+}
+
 /// What helps where the system refuses a thread: it says the same for either limit.
 pub(crate) const THREAD_FIX: &str =
     "raise the limit of threads (ulimit -u) or of memory (ulimit -v), whichever is set";
@@ -223,6 +237,16 @@ mod tests {
         for wrong in ["0", "65536", "-1", "abc", "", "1.5", "99999999999999999999"] {
             let error = read(wrong).unwrap_err();
             assert_eq!(error, "it must be a whole number from 1 to 65535", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_most_are_told_their_least() {
+        let read = at_least(1_u32);
+        assert_eq!((read("1"), read("4294967295")), (Ok(1), Ok(u32::MAX)));
+        for wrong in ["0", "4294967296", "-1", "x", ""] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error, "it must be a whole number, 1 or more, that fits 32 bits", "{wrong}");
         }
     }
 

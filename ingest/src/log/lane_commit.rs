@@ -398,6 +398,9 @@ impl<D: Disk> LaneCommit<D> {
         let appended = self.progress.figures().appended_through;
         let missing = appended.saturating_sub(self.log.durable_through());
         match self.complaint.clone().or(refusal) {
+            Some(why) if missing == 0 => {
+                format!("{why}; all accepted vectors are stored, and the next start seals them")
+            }
             Some(why) => format!(
                 "{why}; {missing} accepted vectors aren't stored: put that right before a stop"
             ),
