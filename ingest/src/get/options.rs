@@ -50,7 +50,7 @@ pub struct GetOptions {
     /// For a service that stores ids: the id of a row is its number in the object, counted from N.
     /// Rows that are left out keep their numbers. For one object, of any format
     #[arg(long, value_name = "N", requires = "ingest", conflicts_with = "id_column",
-        value_parser = at_least(0))]
+        value_parser = at_least::<u64>(0))]
     pub number_rows_from: Option<u64>,
     /// Send components of f64, f16, int8 and uint8 as f32, and integers of other types than uint64
     /// as ids unless one is negative [default: they are refused]
@@ -70,7 +70,7 @@ pub struct GetOptions {
     /// of parts have --part-size bytes (8 MiB), and together they bound the memory, whatever the
     /// objects' sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256
     /// MiB). Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
-    #[arg(long, value_parser = at_least(1))]
+    #[arg(long, value_parser = at_least::<usize>(1))]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
     /// --buffer-pool [default: 10s]
@@ -99,7 +99,7 @@ pub struct GetOptions {
     pub unsized_max: Size,
     /// Maximum number of retries of a request after a temporary failure: a broken connection,
     /// status 429 or 5xx
-    #[arg(long, default_value_t = 4, value_parser = at_least(0))]
+    #[arg(long, default_value_t = 4, value_parser = at_least::<u32>(0))]
     pub retries: u32,
     /// Time limit of one request; bytes received by then aren't fetched again. With --ingest, also
     /// the time limit of a wait for the service

@@ -55,7 +55,7 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 32, value_parser = whole(1, IN_FLIGHT_MAX))]
     pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
-    #[arg(long, value_parser = at_least(1))]
+    #[arg(long, value_parser = at_least::<u64>(1))]
     pub count: Option<u64>,
     /// How long to measure after the warm-up [default: 10s without --count]
     #[arg(long, value_parser = parse_duration)]
@@ -85,10 +85,10 @@ pub struct LoadOptions {
     /// Send as a producer, so that a request that comes a second time isn't stored again:
     /// connection c is producer ID + c, and numbers its requests from 1. At least 1; header mode
     /// only
-    #[arg(long, value_name = "ID", value_parser = at_least(1))]
+    #[arg(long, value_name = "ID", value_parser = at_least::<u64>(1))]
     pub producer: Option<u64>,
     /// The least id of generated vectors, where the service stores ids
-    #[arg(long, default_value_t = 0, conflicts_with = "file", value_parser = at_least(0))]
+    #[arg(long, default_value_t = 0, conflicts_with = "file", value_parser = at_least::<u64>(0))]
     pub number_from: u64,
     /// Compare every score with an f64 reference, and fail if good vectors are refused or a row is
     /// named twice
@@ -105,7 +105,7 @@ pub struct LoadOptions {
     #[arg(long, value_parser = parse_rate)]
     pub rate: Option<f64>,
     /// Seed of the generated vectors and of the numbers of vectors per request
-    #[arg(long, default_value_t = 1, value_parser = at_least(0))]
+    #[arg(long, default_value_t = 1, value_parser = at_least::<u64>(0))]
     pub seed: u64,
     /// Give up when a connection that awaits answers has made no progress for this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
@@ -115,7 +115,7 @@ pub struct LoadOptions {
     pub p99_max: Option<Duration>,
     /// Fail if more requests than this are refused, for any reason; a connection that breaks fails
     /// the run in any case [default: good vectors may only be refused as busy]
-    #[arg(long, value_parser = at_least(0))]
+    #[arg(long, value_parser = at_least::<u64>(0))]
     pub errors_max: Option<u64>,
     /// Print one JSON object instead of a table
     #[arg(long)]

@@ -101,13 +101,13 @@ pub struct CatOptions {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The lane [default: the only one]
-    #[arg(long, value_name = "N", value_parser = at_least(0))]
+    #[arg(long, value_name = "N", value_parser = at_least::<u32>(0))]
     pub lane: Option<u32>,
     /// The first sequence
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = at_least(0))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = at_least::<u64>(0))]
     pub from: u64,
     /// The sequence after the last one [default: all that there is]
-    #[arg(long, value_name = "N", value_parser = at_least(0))]
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(0))]
     pub to: Option<u64>,
     /// An Arrow IPC stream (arrow), or comma-separated text (csv)
     #[arg(long, value_enum, value_name = "WORD", default_value_t = CatFormat::Arrow)]

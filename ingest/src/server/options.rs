@@ -132,7 +132,7 @@ pub struct ServeOptions {
     pub max_connections: u32,
     /// Connections of one IPv4 address or IPv6 network of 64 bits, over all lanes [default: seven
     /// eighths of all]
-    #[arg(long, value_name = "COUNT", value_parser = at_least(1))]
+    #[arg(long, value_name = "COUNT", value_parser = at_least::<u32>(1))]
     pub connections_per_peer: Option<u32>,
     /// Probe a silent TCP client after this time, 1s to 32767s, and close the connection if it is
     /// gone; 0s for never
