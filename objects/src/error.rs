@@ -180,10 +180,7 @@ fn shifted(got: &Range<u64>, size: Option<u64>) -> String {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(cause) => {
-                let is_file = system_error(cause) == Some(io::ErrorKind::NotFound);
-                f.write_str(if is_file { NO_FILE } else { NOT_FOUND })
-            }
+            Self::NotFound(cause) => f.write_str(missing(cause)),
             Self::Changed { field, before, now } => write!(
                 f,
                 "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
@@ -338,6 +335,12 @@ impl Error for Cause {
             _ => None,
         }
     }
+}
+
+/// What isn't there: a local file has no key and no endpoint.
+fn missing(cause: &object_store::Error) -> &'static str {
+    let is_file = system_error(cause) == Some(io::ErrorKind::NotFound);
+    if is_file { NO_FILE } else { NOT_FOUND }
 }
 
 /// The system's error that an error comes from, if it does.

@@ -29,7 +29,8 @@ pub(super) struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates `path`, with the folders above it, or a new folder in the system's folder for temporary files. An existing one
+    /// Creates `path`, with the folders above it, or a new folder in the system's folder for
+    /// temporary files. An existing one
     /// is never used, because another user may have put it, or a link, there.
     pub(super) fn create(path: Option<&Path>) -> Result<Self, DemoError> {
         let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);

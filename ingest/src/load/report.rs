@@ -142,12 +142,6 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &self.options;
-        let asked = match options.in_flight {
-            asked if asked > self.in_flight_used => {
-                format!(" ({asked} asked for, the service allows {})", self.in_flight_used)
-            }
-            _ => String::new(),
-        };
         writeln!(
             f,
             "to {}: {} mode, {} x {} in flight{}, {} vectors of {} per request",
@@ -155,7 +149,7 @@ impl fmt::Display for LoadReport {
             options.mode.label(),
             options.connections,
             self.in_flight_used,
-            asked,
+            self.in_flight_asked(),
             options.vectors,
             options.dim
         )?;
@@ -199,6 +193,23 @@ impl fmt::Display for LoadReport {
                 "verified", "", self.vectors_verified
             )?;
         }
+        self.write_measured(f)
+    }
+}
+
+impl LoadReport {
+    /// What was asked for, if the service allows less.
+    fn in_flight_asked(&self) -> String {
+        match self.options.in_flight {
+            asked if asked > self.in_flight_used => {
+                format!(" ({asked} asked for, the service allows {})", self.in_flight_used)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Writes rates and latencies, as far as there are any.
+    fn write_measured(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.latency.count == 0 {
             return write!(f, "nothing was measured");
         }

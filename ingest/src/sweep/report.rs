@@ -211,7 +211,14 @@ impl fmt::Display for SweepReport {
             marks.iter().filter(|(is, _)| *is).try_for_each(|(_, mark)| f.write_str(mark))?;
             writeln!(f)?;
         }
-        match (self.noisy(), good.as_slice()) {
+        self.write_advice(f, best, &good)
+    }
+}
+
+impl SweepReport {
+    /// Writes which window to use, and which one is the default.
+    fn write_advice(&self, f: &mut fmt::Formatter<'_>, best: usize, good: &[usize]) -> fmt::Result {
+        match (self.noisy(), good) {
             (Some(noisy), _) => {
                 let (size, middle) = (noisy.size(), noisy.middle_ns());
                 write!(

@@ -116,8 +116,8 @@ fn ten_thousand_connections_opened_and_dropped() {
     });
 }
 
-/// Connections beyond a limit are closed without a word on the wire, so the service names the option
-/// in its log, once for all of them, and a load the options that it may have been.
+/// Connections beyond a limit are closed without a word on the wire, so the service names the
+/// option in its log, once for all of them, and a load the options that it may have been.
 #[test]
 fn connections_beyond_a_limit_name_its_option() {
     within(Duration::from_secs(60), || {

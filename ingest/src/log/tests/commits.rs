@@ -291,8 +291,8 @@ fn a_disk_that_stays_full_ends_the_close_in_time() {
     assert!(log.next_sequence() >= 12);
 }
 
-/// Its last segment can be sealed, from the bytes that were kept for that. Why the vectors behind it
-/// are missing is said all the same, and not that it takes vectors again.
+/// Its last segment can be sealed, from the bytes that were kept for that. Why the vectors behind
+/// it are missing is said all the same, and not that it takes vectors again.
 #[test]
 fn a_disk_that_stays_full_is_named_when_the_last_segment_is_sealed() {
     let disk = SimDisk::new(1);
