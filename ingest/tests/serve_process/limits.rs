@@ -166,7 +166,7 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
         1,
         &["RLIMIT_AS", "ulimit -v"],
     );
-    refused(serve(&place.words("--pool 1000TiB")), 2, &["--pool"]);
+    refused(serve(&place.words("--pool 1000TiB")), 1, &["--pool"]);
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
     let all = ["488.3 TiB of answers", "lower --output-bytes", "the service may come to hold"];
     refused(serve(&place.words("--output-bytes 500000GiB")), 1, &all);

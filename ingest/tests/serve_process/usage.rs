@@ -145,7 +145,7 @@ fn errors_of_options_name_the_limits() {
         ("load --to h:1 --dim 4 --connections -1", &["--connections", "from 1 to 65536"]),
         ("load --to h:1 --dim 4 --timeout 0s", &["--timeout is 0s"]),
         ("load --to h:1 --dim 4 --file no.npy", &["--file no.npy", "name a .npy or .fvecs file"]),
-        ("log cat --data d --lane x", &["--lane", "a whole number from 0"]),
+        ("log cat --data d --lane x", &["--lane", "a whole number, 0 or more"]),
     ] {
         println!("{words}");
         let mut command = std::process::Command::new(BINARY);
