@@ -36,7 +36,7 @@ impl DemoFolder {
         let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         if let Some(path) = path {
             let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-            let made = above.map_or(Ok(()), |above| make_all(above));
+            let made = above.map_or(Ok(()), make_all);
             let made = made.and_then(|()| create(path)).and_then(|()| fs::canonicalize(path));
             let path = made.map_err(|error| DemoError::Folder { path: path.to_owned(), error })?;
             return Ok(Self { path, stays: false });
