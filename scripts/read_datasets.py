@@ -1,8 +1,9 @@
 """Opens a data folder as README says: read_datasets.py README PROGRAM COLUMNS.
 
 PROGRAM is the example write_segments. It writes `vectors` in the current folder and keeps a segment
-open there while the blocks of Python in README's section "Open the data" run, each as it is. Fails
-unless each finds every row of every complete segment, under its lane.
+open there while the blocks of Python in README's sections "Open the data" and "Look at the log" run,
+each as it is. Fails unless those of the first find every row of every complete segment, under its
+lane, and those of the second also the row of the live one. `slipring` must be on the path.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 SECTION = re.compile(r"^### Open the data\n(.*?)^##", re.MULTILINE | re.DOTALL)
+LIVE_SECTION = re.compile(r"^### Look at the log\n(.*?)^##", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -46,6 +48,14 @@ def check_columns(vectors, columns):
         assert times == [(1_700_000_000 + sequence) * 1_000_000 for sequence in sequences]
 
 
+def run(block, name):
+    """Runs a block in the current folder. Returns its names and what it prints."""
+    names, printed = {}, io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block, name, "exec"), names)
+    return names, printed.getvalue()
+
+
 def check(readme, columns):
     """Runs README's blocks in the current folder."""
     blocks = BLOCK.findall(SECTION.search(readme)[1])
@@ -53,14 +63,25 @@ def check(readme, columns):
     assert libraries == ["pyarrow", "polars", "duckdb"], libraries
     for library, block in zip(libraries, blocks):
         assert len(block.splitlines()) == 3, block
-        names, printed = {}, io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(block, library, "exec"), names)
-        assert printed.getvalue().strip(), block
+        names, printed = run(block, library)
+        assert printed.strip(), block
         found = lanes_of(names["vectors"], library)
         assert found == [(0, 2500, 2499), (1, 1, 0)], f"{library}: {found}"
         if library == "pyarrow":
             check_columns(names["vectors"], columns)
+
+
+def check_live(readme):
+    """Runs README's blocks about `slipring log cat`, which also finds the live segment's row."""
+    blocks = BLOCK.findall(LIVE_SECTION.search(readme)[1])
+    libraries = [re.match(r"import subprocess, (\w+)", block)[1] for block in blocks]
+    assert libraries == ["pyarrow", "polars", "duckdb"], libraries
+    for library, block in zip(libraries, blocks):
+        names, printed = run(block, library)
+        sequences = names["vectors"]["sequence"]
+        sequences = sequences.to_list() if library == "polars" else sequences.to_pylist()
+        assert sequences == list(range(2501)), f"{library}: {sequences[-3:]}"
+        assert library != "duckdb" or "2501" in printed and "2500" in printed, printed
 
 
 def main():
@@ -72,6 +93,7 @@ def main():
         # What a crash leaves is in the same place.
         pathlib.Path(parts[0]).with_name("seg-00000000000000000000.torn").write_bytes(b"torn")
         check(readme, [column for column in columns.split(",") if column])
+        check_live(readme)
     versions = f"pyarrow {pa.__version__}, polars {pl.__version__}, duckdb {duckdb.__version__}"
     print(f"{versions} opened the folder as README says, with a segment open, columns {columns or 'by default'}")
 

@@ -88,7 +88,7 @@
 //! | none | the machine, regions, ring pools, class pools and receive queues | libc, memmap2 |
 //! | `pipeline` (default) | lanes and stages, latencies, pinning | disruptor, core_affinity, hdrhistogram |
 //! | `bytes` | buffers of class pools as `Bytes` | bytes |
-//! | `metrics` | what class pools and receive queues have done, for Prometheus | prometheus-client |
+//! | `metrics` | what lanes, class pools and receive queues have done, for Prometheus | prometheus-client |
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(

@@ -105,6 +105,10 @@ impl DiskFile for MemoryFile {
         Ok(self.0.lock().unwrap().len() as u64)
     }
 
+    fn set_modified(&self, _: SystemTime) -> io::Result<()> {
+        Ok(())
+    }
+
     fn is_at(&self, _: &Path) -> io::Result<bool> {
         Ok(true)
     }

@@ -67,7 +67,7 @@ fn append(
         let id = (u64::MAX - sequence).to_le_bytes();
         let ids = if columns.id { &id[..] } else { &[] };
         let times = RowTimes::One(TIME_US + sequence as i64 * 1_000_000);
-        buffer.append(&LogRows { vectors: &vector, ids, times })?;
+        buffer.append(&LogRows { vectors: &vector, ids, times, mark: None })?;
     }
     Ok(log.append(buffer)?)
 }

@@ -55,6 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut lane = Lane::open(&dir, 0)?;
         lane.append()?;
         lane.write()?;
+        lane.log.sync()?;
+        lane.log.show_durable();
         println!("live");
         std::io::read_to_string(std::io::stdin())?;
         lane.close()?;
@@ -87,7 +89,7 @@ impl Lane {
         let ids = if self.columns.id { &id[..] } else { &[] };
         let times = RowTimes::One(TIME_US + sequence as i64 * 1_000_000);
         let vectors: Vec<u8> = row(sequence).iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.buffer.append(&LogRows { vectors: &vectors, ids, times })?;
+        self.buffer.append(&LogRows { vectors: &vectors, ids, times, mark: None })?;
         Ok(())
     }
 

@@ -122,7 +122,9 @@ missing; 2 bad usage.";
 const LOAD_EXIT: &str = "\
 TIME is like 300us, 500ms, 10s or 2m. Without --rate, every connection keeps --in-flight requests
 under way, and requests spend most of their latency in queues. With --rate, requests have intended
-send times, and latencies are measured from those.
+send times, and latencies are measured from those. A run that breaks, because the service dies for
+example, prints what was answered until then: acked_vectors of --json are the vectors that answers
+accepted, with the meaning that --ack asked for.
 Exit codes: 0 every request was answered once, in order, and with --verify correctly; 1 failure, or
 good vectors were refused (other than as busy), or nothing was accepted or measured, or --p99-max or
 --errors-max was crossed; 2 bad usage.";
@@ -176,6 +178,8 @@ const SERVE_HEADINGS: &[(&str, &[&str])] = &[
             "segment_bytes",
             "segment_age",
             "commit_interval",
+            "direct",
+            "producer_window",
             "retain_bytes",
             "retain_for",
             "on_disk_error",
@@ -310,6 +314,7 @@ const TIMES: &[&str] = &[
     "drain",
     "segment_age",
     "commit_interval",
+    "producer_window",
     "duration",
     "warmup",
     "timeout",

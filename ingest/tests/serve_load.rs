@@ -200,6 +200,38 @@ fn answers_that_wait_for_the_disk() {
     }
 }
 
+/// A load that is repeated as the same producers is answered as before, and stored once; the
+/// requests that it had not sent are stored then.
+#[test]
+fn a_repeated_load_is_stored_once() {
+    within(Duration::from_secs(90), || {
+        let mut service = Service::start(DIM, "--lanes 2");
+        let load = |count, ack| LoadOptions {
+            count: Some(count),
+            duration: None,
+            producer: Some(1000),
+            ack,
+            ..options(service.target(), 8, 16)
+        };
+        let mut reports = Vec::new();
+        for (count, ack) in [
+            (8 * 100, AckLevel::Received),
+            (8 * 100, AckLevel::Stored),
+            (8 * 300, AckLevel::Received),
+        ] {
+            reports.push(load::run(&load(count, ack)).unwrap());
+        }
+        for report in &reports {
+            assert_eq!(report.accepted, report.sent, "{report}");
+        }
+        assert_eq!(reports[0].accepted, reports[1].accepted);
+        service.stop();
+        let summary = read_segments(&service.data()).unwrap();
+        assert_eq!(summary.rows, reports[2].accepted.vectors, "each request once");
+        assert!((summary.sum - reports[2].accepted.sum).abs() <= 1e-7 * summary.rows as f64);
+    });
+}
+
 /// Both shapes side by side, over both kinds of socket. Header mode exceeds its limit, so that some
 /// requests are refused as busy.
 #[test]

@@ -153,12 +153,12 @@ fn driver(listener: Listener) -> Driver {
         spec.start::<Request>().expect("the pool fits this machine");
     classes.map().expect("memory");
     let mut take = |name| stages.remove(name).expect("it was specified");
-    lane.attach(take("validate"), validator(Score::Sum, LIMITS, 0, verdict_writer, result_writer))
-        .expect("it is inline");
+    let validate = validator(Score::Sum, LIMITS, 0, None, verdict_writer, result_writer);
+    lane.attach(take("validate"), validate).expect("it is inline");
     lane.attach(take("score"), scorer(Score::Sum, score_writer)).expect("it is inline");
     let scores = Score::Sum.column(results, scores);
-    let end =
-        AnswerStage { stage: take("answer"), verdicts, scores, lane: 0, first_row: 0, log: None };
+    let (stage, repeats, log) = (take("answer"), None, None);
+    let end = AnswerStage { stage, verdicts, scores, repeats, lane: 0, first_row: 0, log };
     let options = DriverOptions {
         limits: LIMITS,
         connections_max: 4,

@@ -178,6 +178,8 @@ pub(super) fn closing_refusal(head: &AnswerHead, request: &ExpectedAnswer) -> Op
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RowsAhead {
     pub(super) lane: u16,
+    /// The connection is a producer's: what it repeats has the lane and the rows of the first time.
+    pub(super) may_repeat: bool,
     least: u64,
 }
 
@@ -187,10 +189,10 @@ impl RowsAhead {
         let Some(place) = head.place.filter(|_| head.status == Some(Status::Ok)) else {
             return Ok(());
         };
-        if place.lane != self.lane {
+        if place.lane != self.lane && !self.may_repeat {
             return Err(WrongAnswer::Lane { expected: self.lane, got: place.lane });
         }
-        if place.first_row < self.least {
+        if place.first_row < self.least && !self.may_repeat {
             return Err(WrongAnswer::Row { least: self.least, got: place.first_row });
         }
         self.least = place

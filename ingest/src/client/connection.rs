@@ -16,7 +16,7 @@ pub(crate) use super::check::ExpectedAnswer;
 use super::check::{RowsAhead, WrongAnswer, check_head, closing_refusal};
 use super::target::{ClientSocket, Target};
 use crate::wire::frames::{
-    ANSWER_HEADER_BYTES, AnswerEvent, AnswerHead, HELLO_ANSWER_BYTES, HelloAnswer, Mode,
+    ANSWER_HEADER_BYTES, AnswerEvent, AnswerHead, HELLO_ANSWER_BYTES, Hello, HelloAnswer, Mode,
     answer_event, may_be_watermark,
 };
 
@@ -130,9 +130,10 @@ impl ClientConnection {
     }
 
     /// The hello's answer, which is at the front of the input, holds from now on.
-    pub(super) fn note_greeted(&mut self, answer: &HelloAnswer) {
+    pub(super) fn note_greeted(&mut self, hello: &Hello, answer: &HelloAnswer) {
         self.answered += HELLO_ANSWER_BYTES;
         self.rows.lane = answer.lane;
+        self.rows.may_repeat = hello.producer != 0;
         self.in_flight_max = match answer.in_flight_max {
             u16::MAX => u32::MAX,
             most => u32::from(most),

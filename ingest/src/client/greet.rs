@@ -93,6 +93,9 @@ fn refusal(status: Status, server: &Limits, dim: u32) -> String {
         Status::NoSuchAck => format!(
             "{status}: the server keeps no log (--sink null), so nothing it answers is stored"
         ),
+        Status::NoSuchProducer => format!(
+            "{status}: the server keeps no log (--sink null), so it remembers no producer's requests"
+        ),
         Status::ShuttingDown => format!("{status}: the server stops; try again when it runs"),
         _ => format!("the server refused the hello: {status}"),
     }
@@ -148,7 +151,7 @@ impl ClientConnection {
             match decode_hello_answer(self.unprocessed())? {
                 Some(answer) if answer.status == Status::Ok => {
                     check_fit(hello, &answer)?;
-                    self.note_greeted(&answer);
+                    self.note_greeted(hello, &answer);
                     return Ok(answer);
                 }
                 Some(HelloAnswer { status, limits: server, .. }) => {

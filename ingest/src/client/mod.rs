@@ -7,9 +7,10 @@
 //!
 //! It promises: after a hello whose answer says anything else than the hello, nothing is sent. An
 //! answer is returned only if its count and its sequence are those of its request, its lane that of
-//! the hello, its row behind the rows before it, no refusal has a row, and none that closes the
-//! connection came before; everything else is a [`WrongAnswer`]. A connection's memory is allocated
-//! when it is opened.
+//! the hello, its row behind the rows before it (but for a producer, whose repeats have the places
+//! of the first time), no refusal has a row, what it says is stored was sent and is no less than
+//! before, and no answer that closes the connection came before; everything else is a
+//! [`WrongAnswer`]. A connection's memory is allocated when it is opened.
 //!
 //! It doesn't wait, retry or time out, and it doesn't judge refusals: that is up to its users.
 #![forbid(unsafe_code)]

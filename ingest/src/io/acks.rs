@@ -22,6 +22,17 @@ use crate::wire::frames::{
 /// The most answers released in one round.
 const RELEASES_MAX: usize = 1024;
 
+/// The rows that an answer speaks of.
+#[derive(Clone, Debug)]
+pub(super) struct AnswerRows {
+    /// Those that may not be on the disk yet.
+    pub(super) rows: Range<u64>,
+    /// Vectors that the answer accepts; 0: it is a refusal.
+    pub(super) vectors: u32,
+    /// They were accepted before.
+    pub(super) is_repeat: bool,
+}
+
 /// What waits for a lane's disk.
 #[derive(Debug)]
 pub(super) struct LaneAcks {
@@ -63,29 +74,29 @@ impl LaneAcks {
         self.disk.awake();
     }
 
-    /// What an answer in header mode says about what is stored. No rows: a refusal.
+    /// What an answer in header mode says about what is stored.
     #[inline]
     pub(super) fn stored_through(
         &mut self,
         conn: &mut Conn,
         request: &Request,
-        rows: &Range<u64>,
+        rows: &AnswerRows,
     ) -> u64 {
-        let is_accepted = rows.start < rows.end;
+        let is_accepted = rows.vectors > 0;
         if conn.ack == AckLevel::Stored {
             // It isn't sent before its own rows are stored.
             if is_accepted {
-                conn.marks.said = request.sequence;
+                conn.marks.said = conn.marks.said.max(request.sequence);
             }
         } else if is_accepted {
             return self.marked.note(
                 (conn.id, &mut conn.marks),
-                rows,
+                &rows.rows,
                 request.sequence,
-                &self.disk,
+                self.disk.rows(),
             );
         } else {
-            conn.marks.said = conn.marks.through(&self.disk);
+            conn.marks.said = conn.marks.through(self.disk.rows());
         }
         conn.marks.said
     }
@@ -96,10 +107,10 @@ impl LaneAcks {
         &mut self,
         conn: &mut Conn,
         request: &Request,
-        rows: &Range<u64>,
+        rows: &AnswerRows,
         bytes: usize,
     ) -> bool {
-        if rows.start == rows.end {
+        if rows.vectors == 0 {
             if conn.held.requests > 0 {
                 self.held.extend(&mut conn.held, bytes);
             }
@@ -107,12 +118,13 @@ impl LaneAcks {
         }
         if request.ack == AckLevel::Stored {
             let answer = HeldAnswer {
-                row_end: rows.end,
+                row_end: rows.rows.end,
                 received_ns: request.received_ns,
                 conn: conn.id,
                 vectors: request.vectors,
                 bytes: bytes as u32,
                 answers: 1,
+                is_repeat: rows.is_repeat,
             };
             self.held.push(&mut conn.held, answer);
         }
@@ -130,13 +142,14 @@ impl LaneAcks {
         self.disk.look();
         let mut released = 0;
         while released < RELEASES_MAX
-            && let Some(answer) = self.held.pop(self.disk.durable())
+            && let Some(answer) = self.held.pop(self.disk.rows().through)
         {
             released += 1;
-            let is_lost = self.disk.is_lost(&answer.rows());
+            let is_lost = self.disk.rows().is_lost(&answer.rows());
             counters.add_answer(if is_lost { Status::Failed } else { Status::Ok });
-            let stored = if is_lost { 0 } else { answer.vectors };
+            let stored = if is_lost || answer.is_repeat { 0 } else { answer.vectors };
             counters.add(Counter::VectorsAnswered, u64::from(stored));
+            counters.add(Counter::Repeats, u64::from(answer.is_repeat));
             let Some(conn) = table.get_mut(answer.conn) else {
                 counters.add(Counter::Orphans, 1);
                 continue;
@@ -149,9 +162,9 @@ impl LaneAcks {
             conn.unsent.add(answer.received_ns, answer.answers);
             list(conn);
         }
-        while let Some(id) = self.marked.pop(&self.disk) {
+        while let Some(id) = self.marked.pop(self.disk.rows()) {
             let Some(conn) = table.get_mut(id) else { continue };
-            self.marked.look(id, &mut conn.marks, &self.disk);
+            self.marked.look(id, &mut conn.marks, self.disk.rows());
             if conn.marks.is_due {
                 self.due.push(id);
             }
@@ -166,7 +179,7 @@ impl LaneAcks {
                 conn.marks.set_through(head.sequence);
             }
         }
-        conn.held.take(answer);
+        conn.held.note_released(answer);
     }
 
     /// The rows of an answer are lost: it becomes a refusal, and those behind it don't say either
@@ -200,7 +213,7 @@ impl LaneAcks {
             }
         }
         conn.held.bytes -= cut;
-        conn.held.take(&HeldAnswer { bytes: answer.bytes - cut as u32, ..answer });
+        conn.held.note_released(&HeldAnswer { bytes: answer.bytes - cut as u32, ..answer });
         if conn.held.requests == 0 {
             conn.marks.said = through;
         }
@@ -226,7 +239,7 @@ impl LaneAcks {
         let Self { due, disk, lane, .. } = self;
         due.retain(|id| {
             let Some(conn) = table.get_mut(*id) else { return false };
-            let stored_through = conn.marks.through(disk);
+            let stored_through = conn.marks.through(disk.rows());
             let is_answered = conn.in_flight == 0 && conn.small_in_flight == 0;
             conn.marks.is_due &= conn.phase == ConnPhase::Open
                 && stored_through != conn.marks.said
@@ -257,3 +270,6 @@ impl LaneAcks {
         self.held.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,16 +5,18 @@
 //! isn't reused before its answer is encoded. So encoding can't fail for lack of room in the ring,
 //! and no queue is needed in between.
 
+use std::ops::Range;
+
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
-use super::acks::LaneAcks;
+use super::acks::{AnswerRows, LaneAcks};
 use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Conn, ConnCaps, ConnTable, Moved};
 use super::counters::{Counter, Counters};
 use super::disk::{DiskCall, LaneDisk};
 use super::duty::IoMeters;
 use crate::log::LogProgress;
-use crate::stage::{ConnId, Request, Verdict};
+use crate::stage::{ConnId, RepeatRow, Request, Verdict, repeat_row};
 use crate::wire::frames::{
     AckLevel, Answer, HelloAnswer, Mode, Reply, Status, answer_bytes, hello_answer, write_answer,
     write_count_answer,
@@ -31,6 +33,8 @@ pub struct AnswerStage {
     pub verdicts: ColumnReader<Verdict>,
     /// Where the scores are: see [`Score`](crate::stage::Score).
     pub scores: ColumnReader<f32>,
+    /// Where the rows of repeated requests are, if the lane knows producers.
+    pub repeats: Option<ColumnReader<RepeatRow>>,
     /// The lane's number, which answers carry.
     pub lane: u16,
     /// The sequence that the lane's next accepted vector gets.
@@ -52,6 +56,7 @@ pub(super) struct Answers {
 struct Encoder {
     verdicts: ColumnReader<Verdict>,
     scores: ColumnReader<f32>,
+    repeats: Option<Repeats>,
     /// The sequence that the next accepted vector has: this stage sees every slot, in order.
     next_row: u64,
     caps: ConnCaps,
@@ -75,7 +80,7 @@ pub(super) enum SendStep {
 
 impl Answers {
     pub(super) fn new(end: AnswerStage, caps: ConnCaps) -> Self {
-        let AnswerStage { stage, verdicts, scores, lane, first_row: next_row, log } = end;
+        let AnswerStage { stage, verdicts, scores, repeats, lane, first_row, log } = end;
         let acks = log.map(|(progress, call)| LaneAcks::new(LaneDisk::new(progress, call), lane));
         let (limits, in_flight_max) = (caps.limits, caps.credits(0));
         let hello = HelloAnswer {
@@ -86,7 +91,17 @@ impl Answers {
             ack: AckLevel::Received,
         };
         let send_list = Vec::new();
-        let encoder = Encoder { verdicts, scores, next_row, caps, acks, hello, send_list };
+        let repeats = repeats.map(|column| Repeats { column, first_row, lane });
+        let encoder = Encoder {
+            verdicts,
+            scores,
+            repeats,
+            next_row: first_row,
+            caps,
+            acks,
+            hello,
+            send_list,
+        };
         Self { stage: Some(stage), encoder }
     }
 
@@ -211,37 +226,29 @@ impl Encoder {
         };
         if request.reply == Reply::Hello {
             self.answer_hello(conn, request, verdict.status);
-            count(verdict.status, vectors, counters);
+            count(verdict, vectors, counters);
             return Outcome::Done;
         }
-        let rows = first_row..first_row + u64::from(vectors);
+        let (lane, first_row, rows) = match &self.repeats {
+            Some(repeats) if verdict.is_repeat => repeats.of(view),
+            _ => (self.hello.lane, first_row, first_row..first_row + u64::from(vectors)),
+        };
+        let rows = AnswerRows { rows, vectors, is_repeat: verdict.is_repeat };
         let stored_through = match &mut self.acks {
             Some(acks) if request.mode == Mode::Header => acks.stored_through(conn, request, &rows),
             _ => 0,
         };
         let scores = scores(&self.scores, view, verdict.status);
         let bytes = answer_bytes(request.mode, scores.len());
-        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
-        if out.len() + bytes > self.caps.output_bytes {
-            // Sending makes room; the caps leave enough for everything owed.
-            drop_front(out, conn.out_sent);
-            conn.out_sent = 0;
-        }
-        let at = out.len();
-        let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
-        // Counted as it was when it was pushed, whatever its outcome.
-        let in_flight = match request.status {
-            Status::Busy => &mut conn.small_in_flight,
-            _ => &mut conn.in_flight,
+        conn.note_answered(request.status);
+        let credits = self.caps.credits(conn.in_flight);
+        let Some(out) = room(conn, bytes, self.caps.output_bytes) else {
+            unreachable!("it has an output")
         };
-        debug_assert!(*in_flight > 0);
-        *in_flight -= 1;
         match request.mode {
-            Mode::Count => write_count_answer(scores, &mut out[at..]),
+            Mode::Count => write_count_answer(scores, out),
             Mode::Header1 | Mode::Header => {
-                let credits = self.caps.credits(conn.in_flight);
-                let (lane, sequence) = (self.hello.lane, request.sequence);
-                let status = verdict.status;
+                let (sequence, status) = (request.sequence, verdict.status);
                 let answer = Answer {
                     status,
                     vectors,
@@ -253,11 +260,26 @@ impl Encoder {
                     stored_through,
                     scores,
                 };
-                write_answer(request.mode, &answer, &mut out[at..]);
+                write_answer(request.mode, &answer, out);
             }
         }
+        self.finish_answer(conn, request, verdict, &rows, bytes, counters);
+        Outcome::Done
+    }
+
+    /// An answer is encoded: it is sent, or held, and counted.
+    #[inline(always)]
+    fn finish_answer(
+        &mut self,
+        conn: &mut Conn,
+        request: &Request,
+        verdict: Verdict,
+        rows: &AnswerRows,
+        bytes: usize,
+        counters: &mut Counters,
+    ) {
         let is_held = match &mut self.acks {
-            Some(acks) => acks.hold(conn, request, &rows, bytes),
+            Some(acks) => acks.hold(conn, request, rows, bytes),
             None => false,
         };
         if !is_held {
@@ -265,10 +287,9 @@ impl Encoder {
             list(&mut self.send_list, conn);
         }
         // What becomes of a held one is known when it is released.
-        if !is_held || vectors == 0 {
-            count(verdict.status, vectors, counters);
+        if !is_held || rows.vectors == 0 {
+            count(verdict, rows.vectors, counters);
         }
-        Outcome::Done
     }
 
     /// The answer to a hello: always the connection's first one, so the output has room.
@@ -289,7 +310,7 @@ impl Encoder {
     fn orphan(&mut self, view: &View<'_, Request>, counters: &mut Counters) -> Outcome {
         let verdict = self.verdict(view);
         let vectors = accepted(verdict.status, view.meta());
-        count(verdict.status, vectors, counters);
+        count(verdict, vectors, counters);
         if self.number(verdict, vectors).is_err() {
             return self.miscounted(verdict);
         }
@@ -301,7 +322,7 @@ impl Encoder {
     /// go on behind it. An error: validate has counted other rows.
     #[inline(always)]
     fn number(&mut self, verdict: Verdict, vectors: u32) -> Result<(u64, u32), ()> {
-        if vectors == 0 {
+        if vectors == 0 || verdict.is_repeat {
             return Ok((0, verdict.number));
         }
         let first_row = self.next_row;
@@ -340,6 +361,20 @@ fn scores<'v>(
     }
 }
 
+/// Room for an answer at the end of a connection's output.
+#[inline(always)]
+fn room(conn: &mut Conn, bytes: usize, output_bytes: usize) -> Option<&mut [u8]> {
+    let out = conn.out.as_mut()?;
+    if out.len() + bytes > output_bytes {
+        // Sending makes room; the caps leave enough for everything owed.
+        drop_front(out, conn.out_sent);
+        conn.out_sent = 0;
+    }
+    let at = out.len();
+    let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
+    Some(&mut out[at..])
+}
+
 /// Puts a connection into the list of those with something to send.
 #[inline]
 fn list(send_list: &mut Vec<ConnId>, conn: &mut Conn) {
@@ -357,7 +392,33 @@ fn accepted(status: Status, request: &Request) -> u32 {
 
 /// Counts an answer.
 #[inline]
-fn count(status: Status, vectors: u32, counters: &mut Counters) {
-    counters.add_answer(status);
-    counters.add(Counter::VectorsAnswered, u64::from(vectors));
+fn count(verdict: Verdict, vectors: u32, counters: &mut Counters) {
+    counters.add_answer(verdict.status);
+    if verdict.is_repeat {
+        counters.add(Counter::Repeats, 1);
+    } else {
+        counters.add(Counter::VectorsAnswered, u64::from(vectors));
+    }
+}
+
+/// Where the rows of repeated requests are.
+#[derive(Debug)]
+struct Repeats {
+    column: ColumnReader<RepeatRow>,
+    /// The first row of this start. What is before it, or in another lane, is on the disk.
+    first_row: u64,
+    lane: u16,
+}
+
+impl Repeats {
+    /// The lane and the first row of a repeated request: those of the request that it repeats; and
+    /// its rows, as far as they may not be on the disk yet.
+    #[cold]
+    fn of(&self, view: &View<'_, Request>) -> (u16, u64, Range<u64>) {
+        let [lane, row] = repeat_row(&self.column, view);
+        let lane = u16::try_from(lane).unwrap_or(u16::MAX);
+        let is_of_now = lane == self.lane && row >= self.first_row;
+        let rows = if is_of_now { row..row + u64::from(view.meta().vectors) } else { 0..0 };
+        (lane, row, rows)
+    }
 }

@@ -20,7 +20,7 @@ use super::duty::Unsent;
 use super::held::HeldShare;
 use super::marks::StoredMarks;
 use crate::stage::ConnId;
-use crate::wire::frames::{AckLevel, Limits, Mode, answer_bytes};
+use crate::wire::frames::{AckLevel, Limits, Mode, Status, answer_bytes};
 
 /// The phase of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +191,18 @@ impl Conn {
         self.unsent_bytes() - self.held.bytes
     }
 
+    /// A request that was pushed with this status is answered. It counts as it did then, whatever
+    /// its outcome.
+    #[inline(always)]
+    pub(super) fn note_answered(&mut self, pushed: Status) {
+        let in_flight = match pushed {
+            Status::Busy => &mut self.small_in_flight,
+            _ => &mut self.in_flight,
+        };
+        debug_assert!(*in_flight > 0);
+        *in_flight -= 1;
+    }
+
     /// Requests that the client has no answer to, as far as it is our doing.
     #[inline]
     fn unanswered(&self) -> u32 {
@@ -200,6 +212,11 @@ impl Conn {
     /// Whether every accepted request is answered and the answer is sent.
     pub(super) fn owes_nothing(&self) -> bool {
         self.in_flight == 0 && self.small_in_flight == 0 && self.out.is_none()
+    }
+
+    /// Leaves the socket alone, for another lane.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// Our side ends. What the client still sends is read and discarded.
@@ -235,6 +252,8 @@ pub(super) struct ConnCaps {
     in_flight_max: u32,
     /// What the answer to a hello says.
     pub(super) limits: Limits,
+    /// The lane, and the number of lanes.
+    pub(super) lane: (u32, u32),
     /// The disk is full: no request is accepted.
     pub(super) is_disk_full: bool,
 }
@@ -254,8 +273,14 @@ impl ConnCaps {
             owed_max,
             in_flight_max,
             limits: *limits,
+            lane: (0, 1),
             is_disk_full: false,
         }
+    }
+
+    /// The same for connections of a lane: its number, and how many lanes there are.
+    pub(super) fn in_lane(self, lane: (u32, u32)) -> Self {
+        Self { lane, ..self }
     }
 
     /// Whether a connection has as many requests in flight as it may, or its output has no room for

@@ -75,8 +75,10 @@ counters! {
     CutOff "cut_off",
     /// Requests taken, hellos and refused ones included
     Requests "requests",
-    /// Vectors that were answered as stored
+    /// Vectors that were accepted by an answer
     VectorsAnswered "vectors_answered",
+    /// Requests of producers that had been accepted before, and weren't stored again
+    Repeats "repeats",
     /// Stored answers that a stop has given up, because the disk hadn't taken their vectors in time
     GivenUp "given_up",
     /// Answers whose connection was gone

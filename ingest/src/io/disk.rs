@@ -1,10 +1,10 @@
 //! A lane's log as its IO thread sees it: how far it is, what it has lost, whether it takes rows;
 //! and the call that wakes the IO thread if it sleeps and waits for that.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
+use super::marks::DurableRows;
 use super::poller::Bell;
 use crate::log::{LogProgress, LogState};
 
@@ -42,17 +42,15 @@ pub(super) struct LaneDisk {
     state: LogState,
     seen: u64,
     /// What follows from it. Of a log that has ended, no row is awaited.
-    durable: u64,
+    rows: DurableRows,
     losses: u64,
-    /// All rows that are lost. Those before `durable` are in it.
-    lost: Vec<Range<u64>>,
 }
 
 impl LaneDisk {
     pub(super) fn new(progress: LogProgress, call: DiskCall) -> Self {
-        let durable = progress.durable_through();
-        let (state, seen) = (LogState::Open, durable);
-        Self { progress, call, state, seen, durable, losses: 0, lost: Vec::new() }
+        let seen = progress.durable_through();
+        let rows = DurableRows { through: seen, lost: Vec::new() };
+        Self { progress, call, state: LogState::Open, seen, rows, losses: 0 }
     }
 
     /// Looks how far the log is.
@@ -68,30 +66,23 @@ impl LaneDisk {
 
     #[cold]
     fn get_on(&mut self, durable: u64, state: LogState) {
-        (self.state, self.seen, self.durable) = (state, durable, durable);
+        (self.state, self.seen, self.rows.through) = (state, durable, durable);
         // A loss is noted before the watermark passes it.
         let losses = self.progress.losses();
         if losses != self.losses {
-            (self.losses, self.lost) = (losses, self.progress.lost_rows());
+            (self.losses, self.rows.lost) = (losses, self.progress.lost_rows());
         }
-        if self.state == LogState::Ended {
+        if state == LogState::Ended {
             // What it didn't get before is in no log.
-            self.lost = self.progress.lost_rows();
-            self.lost.push(durable..u64::MAX);
-            self.durable = u64::MAX;
+            self.rows.lost.push(durable..u64::MAX);
+            self.rows.through = u64::MAX;
         }
     }
 
-    /// The row before which every row was on the disk, or lost, at the last look.
+    /// The rows that it had at the last look.
     #[inline]
-    pub(super) fn durable(&self) -> u64 {
-        self.durable
-    }
-
-    /// Whether one of these rows, which the watermark has passed, is lost.
-    #[inline]
-    pub(super) fn is_lost(&self, rows: &Range<u64>) -> bool {
-        self.lost.iter().any(|lost| lost.start < rows.end && rows.start < lost.end)
+    pub(super) fn rows(&self) -> &DurableRows {
+        &self.rows
     }
 
     /// Whether the disk is full, so that the log takes no rows.

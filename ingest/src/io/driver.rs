@@ -19,12 +19,13 @@ use super::buffers::IoBuffers;
 use super::conn::{Arrival, ConnCaps, ConnPhase, ConnTable, Socket};
 use super::counters::Counter;
 use super::duty::{Activity, IoMeters};
-use super::intake::{Intake, IntakeStep, PoolReceive};
+use super::intake::Intake;
 use super::linger::LingerList;
 use super::lobby::{Guest, LobbyPlace, LobbySeat, Reception};
 use super::overdue::{Circumstances, Overdue, TimeLimits, oldest_unfinished};
 use super::poller::{Accepted, EVENTS_MAX, LaneListeners, Listener, Readiness, SocketPoller};
 use super::pusher::Parser;
+use super::receipt::{IntakeStep, PoolReceive};
 use super::watch::IoWatch;
 use crate::notice;
 use crate::stage::{ConnId, Request};
@@ -101,6 +102,7 @@ impl Driver {
         let poller = SocketPoller::new(seat.bell(), lane.wake_fd())?;
         let listeners = LaneListeners::new(listeners, &poller)?;
         let caps = ConnCaps::new(&limits, buffers.output_bytes(), in_flight_max);
+        let caps = caps.in_lane(seat.number());
         let meters = IoMeters::new(clock, READS_MAX + 1);
         Ok(Self {
             parser: Parser(limits),
@@ -229,7 +231,27 @@ impl Driver {
             }
             IntakeStep::Ended => self.end_requests(id),
             IntakeStep::Gone => self.abandon(id),
+            IntakeStep::Elsewhere(lane, front) => self.hand_over(id, lane, front),
         }
+    }
+
+    /// Gives a connection that has said hello to the lane of its producer, with what was received.
+    #[cold]
+    fn hand_over(&mut self, id: ConnId, lane: u32, front: Vec<u8>) {
+        let place = self.places.get_mut(id.index as usize).and_then(Option::take);
+        let (Some(mut conn), Some(place)) = (self.table.remove(id), place) else { return };
+        conn.carry.take().into_iter().for_each(|carry| self.buffers.give_carry(carry));
+        if conn.may_be_owed {
+            self.buffers.owes_no_more();
+        }
+        self.poller.forget_conn(&conn);
+        // The other lane counts it as accepted.
+        self.meters.counters.add(Counter::Ended, 1);
+        let guest = Guest { socket: conn.into_socket(), place, front };
+        if let Reception::NoRoom = self.seat.move_to(lane, guest) {
+            self.meters.counters.add(Counter::OverConnectionCap, 1);
+        }
+        self.listeners.resume(&self.poller);
     }
 
     /// The system refuses the memory of a carry buffer. Of the frames that lack bytes, the one that
@@ -469,9 +491,11 @@ impl Driver {
         self.places[id.index as usize] = Some(guest.place);
         conn.since_ns = self.meters.duty.now_ns();
         self.meters.counters.add(Counter::Accepted, 1);
+        let has_front = guest.front.is_empty()
+            || self.intake.begin_with(conn, &guest.front, &mut self.buffers, &mut self.meters);
         match self.poller.add_conn(&*conn, id) {
-            Ok(()) => self.intake.queue(conn),
-            Err(_) => self.abandon(id),
+            Ok(()) if has_front => self.intake.queue(conn),
+            _ => self.abandon(id),
         }
     }
 

@@ -4,10 +4,8 @@
 
 use std::collections::VecDeque;
 
-use rustix::time::{ClockId, clock_gettime};
 use slipring::class::PooledBuf;
 use slipring::pipeline::{Lane, LaneGrant, Refused};
-use slipring::ring::Received;
 
 use super::buffers::{IoBuffers, drop_front};
 use super::conn::{Arrival, Conn, ConnCaps, ConnPhase, ConnTable, Moved};
@@ -15,6 +13,7 @@ use super::counters::{Counter, Counters};
 use super::duty::IoMeters;
 use super::linger::discard;
 use super::pusher::{CarriedBytes, FramePusher, Parsed, Parser, Stop};
+use super::receipt::{IntakeStep, PoolReceive, elsewhere, no_bytes, wall_clock_us, whole_bytes};
 use super::waiters::Waiters;
 use crate::stage::{ConnId, Request};
 use crate::wire::frames::{Limits, Mode, Status};
@@ -47,29 +46,6 @@ pub(super) struct Intake {
     is_closed: bool,
     /// Connections that aren't read because memory is used up.
     pub(super) waiters: Waiters,
-}
-
-/// Bytes in the pool that arrived in one receive of a connection.
-pub(super) struct PoolReceive {
-    pub(super) id: ConnId,
-    pub(super) bytes: Received,
-    pub(super) arrival: Arrival,
-}
-
-/// What one receive of a connection came to, and what the driver has to do.
-pub(super) enum IntakeStep {
-    /// Nothing moved.
-    Idle,
-    /// No memory is left for its answers.
-    NoOutput,
-    /// Bytes moved: there may be more.
-    Moved,
-    /// What is left of a receive needs a carry buffer, and all are in use.
-    NoCarry(PoolReceive),
-    /// No more requests will come: the client has ended its stream, or framing is lost.
-    Ended,
-    /// The connection is gone.
-    Gone,
 }
 
 impl Intake {
@@ -346,11 +322,31 @@ impl Intake {
                 }
                 None => IntakeStep::NoCarry(receive),
             },
+            Stop::Elsewhere(lane) => IntakeStep::Elsewhere(lane, receive.bytes.to_vec()),
             Stop::Full | Stop::NoRoom(_) => {
                 self.stall(receive, &mut meters.counters);
                 IntakeStep::Moved
             }
         }
+    }
+
+    /// The first bytes of a connection that another lane has received. False without memory for
+    /// them.
+    #[cold]
+    pub(super) fn begin_with(
+        &mut self,
+        conn: &mut Conn,
+        front: &[u8],
+        buffers: &mut IoBuffers,
+        meters: &mut IoMeters,
+    ) -> bool {
+        let Some(mut carry) = buffers.carry(front.len()) else { return false };
+        let Ok(()) = carry.extend_from_slice(front) else {
+            unreachable!("it was chosen for these bytes")
+        };
+        meters.counters.add(Counter::CopiedBytes, front.len() as u64);
+        (conn.carry, conn.carry_arrival) = (Some(carry), self.note_receive(meters));
+        true
     }
 
     /// Copies what is left of a receive into an empty carry buffer.
@@ -379,6 +375,14 @@ impl Intake {
         buffers: &mut IoBuffers,
         meters: &mut IoMeters,
     ) -> IntakeStep {
+        // Only what another lane has received comes without.
+        if !conn.may_be_owed
+            && !matches!(parser.parse(&mut conn.mode, &carry), Parsed::Incomplete { .. })
+            && !self.may_be_owed(conn, buffers)
+        {
+            conn.carry = Some(carry);
+            return IntakeStep::NoOutput;
+        }
         let (requests, stop) = self.push_carried(conn, &mut carry, parser, lane, meters);
         let missing_bytes = match stop {
             // Receives up to the end of the frame and no further, because what follows goes
@@ -390,6 +394,7 @@ impl Intake {
             restore_carry(conn, carry, &stop, buffers);
             return match stop {
                 Stop::Broken => IntakeStep::Ended,
+                Stop::Elsewhere(lane) => elsewhere(lane, conn),
                 _ if requests == 0 => IntakeStep::Idle,
                 _ => IntakeStep::Moved,
             };
@@ -416,7 +421,11 @@ impl Intake {
             conn.look_again();
         }
         restore_carry(conn, carry, &stop, buffers);
-        if let Stop::Broken = stop { IntakeStep::Ended } else { IntakeStep::Moved }
+        match stop {
+            Stop::Broken => IntakeStep::Ended,
+            Stop::Elsewhere(lane) => elsewhere(lane, conn),
+            _ => IntakeStep::Moved,
+        }
     }
 
     /// Pushes the complete frames of a carry buffer, copied into the pool, and drops them from the
@@ -554,44 +563,11 @@ fn queue(read_queue: &mut VecDeque<ConnId>, conn: &mut Conn) {
     }
 }
 
-/// The length of the complete frames at the front of `bytes`, at most `frames_max` of them. All
-/// bytes, if framing is lost among these frames.
-fn whole_bytes(parser: &Parser, mut mode: Option<Mode>, bytes: &[u8], frames_max: usize) -> usize {
-    let mut at = 0;
-    for _ in 0..frames_max {
-        match parser.parse(&mut mode, &bytes[at..]) {
-            Parsed::Request(head) => at += head.frame_bytes(),
-            Parsed::Incomplete { .. } => break,
-            Parsed::Broken(_) => return bytes.len(),
-        }
-    }
-    at
-}
-
-/// Microseconds since 1970 in UTC.
-fn wall_clock_us() -> i64 {
-    let now = clock_gettime(ClockId::Realtime);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
-}
-
 /// Gives a carry buffer back to its connection, unless it is empty or useless.
 fn restore_carry(conn: &mut Conn, carry: PooledBuf, stop: &Stop, buffers: &mut IoBuffers) {
     if carry.is_empty() || matches!(stop, Stop::Broken) {
         buffers.give_carry(carry);
     } else {
         conn.carry = Some(carry);
-    }
-}
-
-/// A receive that returned no bytes.
-fn no_bytes(conn: &mut Conn, moved: &Moved, counters: &mut Counters) -> IntakeStep {
-    match moved {
-        Moved::Gone => IntakeStep::Gone,
-        Moved::End => {
-            conn.at_end = true;
-            counters.add(Counter::CutOff, u64::from(conn.carry.is_some()));
-            IntakeStep::Ended
-        }
-        Moved::NotNow | Moved::Bytes(_) => IntakeStep::Idle,
     }
 }

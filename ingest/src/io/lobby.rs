@@ -8,6 +8,8 @@
 //!
 //! It promises that no connection is lost on the way: one that can't be handed over is refused by
 //! the lane that has it, and a lane that goes closes its inbox.
+//!
+//! A connection whose hello names a producer moves once more: to the lane of that producer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -52,6 +54,8 @@ struct LobbyLane {
 pub(super) struct Guest {
     pub(super) socket: Socket,
     pub(super) place: LobbyPlace,
+    /// What another lane has received of it already; its first bytes.
+    pub(super) front: Vec<u8>,
 }
 
 /// A connection's place in its lane, and among its peer's connections. Dropping it frees both.
@@ -110,6 +114,13 @@ impl Lobby {
     }
 }
 
+/// Which of the `lanes` serves a producer: all of its connections meet there, so that one lane
+/// knows all of its requests. Consecutive numbers are spread evenly.
+#[must_use]
+pub fn home_of(producer: u64, lanes: u32) -> u32 {
+    (producer % u64::from(lanes.max(1))) as u32
+}
+
 /// One lane's side of the lobby. Dropping it closes the lane's inbox.
 #[derive(Debug)]
 pub struct LobbySeat {
@@ -118,6 +129,11 @@ pub struct LobbySeat {
 }
 
 impl LobbySeat {
+    /// The lane's number, and the number of lanes.
+    pub(super) fn number(&self) -> (u32, u32) {
+        (self.lane as u32, self.lobby.lanes.len() as u32)
+    }
+
     /// The lane's bell.
     #[must_use]
     pub fn bell(&self) -> &Bell {
@@ -143,11 +159,25 @@ impl LobbySeat {
             Err(refused) => return refused,
         };
         let place = LobbyPlace { lobby: Arc::clone(lobby), lane, peer };
-        let guest = Guest { socket, place };
-        if lane == self.lane {
-            return Reception::Stays(guest);
+        let guest = Guest { socket, place, front: Vec::new() };
+        if lane == self.lane { Reception::Stays(guest) } else { self.hand_over(guest) }
+    }
+
+    /// Moves a connection of this lane to another one.
+    pub(super) fn move_to(&self, lane: u32, mut guest: Guest) -> Reception {
+        let (lanes, lane) = (&self.lobby.lanes, lane as usize);
+        if lanes[lane].conns.fetch_add(1, Ordering::Relaxed) >= self.lobby.conns_max {
+            lanes[lane].conns.fetch_sub(1, Ordering::Relaxed);
+            return Reception::NoRoom;
         }
-        let other = &lobby.lanes[lane];
+        lanes[guest.place.lane].conns.fetch_sub(1, Ordering::Relaxed);
+        guest.place.lane = lane;
+        self.hand_over(guest)
+    }
+
+    /// Puts a connection into the inbox of the lane that it has a place in.
+    fn hand_over(&self, guest: Guest) -> Reception {
+        let other = &self.lobby.lanes[guest.place.lane];
         match lock(&other.inbox).as_mut() {
             Some(inbox) => {
                 inbox.push(guest);
@@ -326,6 +356,26 @@ mod tests {
         seats[1].close();
         assert!(matches!(seats[0].receive(tcp().0), Reception::NoRoom));
         assert!(seats[1].take_mail().is_empty());
+    }
+
+    #[test]
+    fn a_connection_moves_with_its_place_and_its_bytes() {
+        let (lobby, seats) = lobby(2, 1, 1);
+        let Reception::Stays(mut guest) = seats[0].receive(tcp().0) else { panic!("it has room") };
+        guest.front = vec![1, 2, 3];
+        assert!(matches!(seats[0].move_to(1, guest), Reception::Left));
+        let mail = seats[1].take_mail();
+        assert_eq!((mail.len(), &mail[0].front[..], mail[0].place.lane), (1, &[1, 2, 3][..], 1));
+        // The place that it had is free, the one that it has isn't.
+        let Reception::Stays(second) = seats[0].receive(unix()) else { panic!("it has room") };
+        assert!(matches!(seats[0].move_to(1, second), Reception::NoRoom));
+        drop(mail);
+        let Reception::Stays(third) = seats[0].receive(unix()) else { panic!("it has room") };
+        seats[1].close();
+        assert!(matches!(seats[0].move_to(1, third), Reception::NoRoom));
+        let counts = lobby.0.lanes.iter().map(|lane| lane.conns.load(Ordering::Relaxed));
+        assert_eq!(counts.collect::<Vec<_>>(), [0, 0]);
+        assert!(lock(&lobby.0.peers).is_empty());
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl SocketPoller {
         Ok(epoll::add(&self.epoll, socket, data, flags)?)
     }
 
+    /// A connection goes to another lane.
+    pub(super) fn forget_conn(&self, socket: impl AsFd) {
+        let _gone = epoll::delete(&self.epoll, socket);
+    }
+
     /// Level-triggered and exclusive: one of the lanes that share a listener is woken for a
     /// connection, not all of them.
     fn add_listener(&self, listener: &Listener, number: u32) -> io::Result<()> {

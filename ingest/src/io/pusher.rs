@@ -12,6 +12,7 @@ use slipring::pipeline::{Lane, Refused};
 use slipring::ring::Received;
 
 use super::conn::{Arrival, Conn, ConnCaps};
+use super::lobby::home_of;
 use crate::stage::Request;
 use crate::wire::frames::{
     Detected, FrameHead, Front, Limits, Mode, Reply, Status, decode_hello, detect, front,
@@ -98,6 +99,8 @@ pub(super) enum Stop {
     NoRoom(Refused),
     /// The lane has failed.
     Closed,
+    /// The hello at the front names a producer of another lane.
+    Elsewhere(u32),
 }
 
 /// Bytes of a connection that start at a frame boundary.
@@ -275,12 +278,16 @@ impl<'a> FramePusher<'a> {
             (Reply::Hello, true) => return Err(self.push_last(Status::BadKind)),
             _ => return Err(self.push_last(Status::HelloMissing)),
         }
-        let permit = self.slot()?;
         let status = head.refusal.unwrap_or(Status::Ok);
+        let (producer, (lane, lanes)) = (head.sequence, self.caps.lane);
+        if status == Status::Ok && producer != 0 && home_of(producer, lanes) != lane {
+            return Err(Stop::Elsewhere(home_of(producer, lanes)));
+        }
+        let permit = self.slot()?;
         if let (Status::Ok, Some(hello)) = (status, bytes.first_chunk()) {
             self.conn.ack = decode_hello(hello).ack;
         }
-        self.push_empty(permit, Mode::Header, 0, status, Reply::Hello)?;
+        self.push_empty(permit, Mode::Header, producer, status, Reply::Hello)?;
         if status != Status::Ok {
             return Err(Stop::Broken);
         }

@@ -193,7 +193,7 @@ fn greet_text(error: &GreetError) -> String {
             format!("{error}; start it with --data, or leave --ack out")
         }
         GreetError::Refused { status: Status::NoSuchProducer, .. } => {
-            format!("{error}; leave --producer out")
+            format!("{error}; start it with --data, or leave --producer out")
         }
         GreetError::Unreadable(AnswerError::Version { got: 1, .. }) => {
             format!("{error}: say --mode header1")

@@ -46,6 +46,17 @@ pub struct LogRows<'a> {
     pub ids: &'a [u8],
     /// The rows' times.
     pub times: RowTimes<'a>,
+    /// The producer's request that the rows are: then they are in one record, or in none.
+    pub mark: Option<RequestMark>,
+}
+
+/// A request of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestMark {
+    /// The producer's id.
+    pub producer: u64,
+    /// The producer's own number for the request.
+    pub sequence: u64,
 }
 
 impl LogRows<'_> {
@@ -57,19 +68,20 @@ impl LogRows<'_> {
             one @ RowTimes::One(_) => one,
         };
         let vectors = self.vectors.get(rows * vector_bytes..).unwrap_or(&[]);
-        Self { vectors, ids: self.ids.get(integers..).unwrap_or(&[]), times }
+        let ids = self.ids.get(integers..).unwrap_or(&[]);
+        Self { vectors, ids, times, mark: self.mark }
     }
 }
 
-/// What a producer has got into the log: its request `sequence` begins at row `row` of the lane.
+/// What a producer has got into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerMark {
-    /// The producer's id.
-    pub producer: u64,
-    /// The client's sequence of the request.
-    pub sequence: u64,
-    /// The sequence of its first row.
+    /// Its request.
+    pub request: RequestMark,
+    /// The sequence of the request's first row.
     pub row: u64,
+    /// The request's rows.
+    pub rows: u32,
 }
 
 /// Memory for one record: open for rows until it gets its place in a file, then read-only until it
@@ -86,6 +98,7 @@ pub struct RecordBuffer {
     /// Ids and times until the record is closed.
     ids: Vec<u8>,
     times: Vec<u8>,
+    /// Their rows are counted from the record's first.
     marks: Vec<ProducerMark>,
     marks_max: usize,
     placed: Option<PlacedRecord>,
@@ -173,14 +186,18 @@ impl RecordBuffer {
     }
 
     /// Copies rows until the buffer is full, and returns how many it has taken. It takes none once
-    /// it has its place.
+    /// it has its place. Rows with a mark are taken together, or none of them.
     ///
     /// # Errors
     /// Bytes that aren't whole rows with what the columns need: then none are taken.
     pub fn append(&mut self, rows: &LogRows<'_>) -> Result<usize, LogError> {
         let shape = self.template.shape();
         let count = count_rows(shape, rows)?;
-        let now = if self.placed.is_some() { 0 } else { count.min(self.room()) };
+        let now = match rows.mark {
+            _ if self.placed.is_some() => 0,
+            Some(request) if count > 0 => self.mark(request, count),
+            _ => count.min(self.room()),
+        };
         let bytes = now * shape.vector_bytes();
         let at = self.vectors_at + self.rows * shape.vector_bytes();
         self.memory[at..at + bytes].copy_from_slice(&rows.vectors[..bytes]);
@@ -199,14 +216,27 @@ impl RecordBuffer {
         Ok(now)
     }
 
-    /// Adds a producer's mark. False if there is no room, or the record has its place: then it
-    /// belongs into the next one.
-    pub fn mark(&mut self, mark: ProducerMark) -> bool {
-        let fits = self.placed.is_none() && self.marks.len() < self.marks_max;
-        if fits {
-            self.marks.push(mark);
+    /// Marks the next rows as a producer's request, and returns their number: 0 if there is no room
+    /// for all of them.
+    fn mark(&mut self, request: RequestMark, rows: usize) -> usize {
+        if rows > self.room() || self.marks.len() >= self.marks_max {
+            return 0;
         }
-        fits
+        // No buffer has as many rows as this number may count.
+        self.marks.push(ProducerMark { request, row: self.rows as u64, rows: rows as u32 });
+        rows
+    }
+
+    /// Marks rows that it holds already, which are counted from its first. There is room for it.
+    pub(super) fn keep_mark(&mut self, mark: ProducerMark) {
+        debug_assert!(self.placed.is_none() && self.marks_room() > 0);
+        self.marks.push(mark);
+    }
+
+    /// What its producers have got into it, once it has its place.
+    pub(super) fn marks(&self) -> impl Iterator<Item = ProducerMark> + '_ {
+        let first = self.placed.as_ref().map_or(0, |placed| placed.stamp.first_sequence);
+        self.marks.iter().map(move |mark| ProducerMark { row: first + mark.row, ..*mark })
     }
 
     /// Empties the buffer for the next record.
@@ -282,7 +312,10 @@ impl RecordBuffer {
         put(&mut self.memory, body_at + body.ids, &self.ids);
         put(&mut self.memory, body_at + body.times, &self.times);
         for (index, mark) in self.marks.iter().enumerate() {
-            let figures = [mark.producer, mark.sequence, mark.row].map(u64::to_le_bytes);
+            let ProducerMark { request, row, rows } = *mark;
+            let row = stamp.first_sequence + row;
+            let figures = [request.producer, request.sequence, row, rows.into()];
+            let figures = figures.map(u64::to_le_bytes);
             put(&mut self.memory, marks_at + index * MARK_BYTES, figures.as_flattened());
         }
         let crc = self.template.write(&mut self.memory[start..end], &stamp, &body);

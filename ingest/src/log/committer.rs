@@ -34,6 +34,17 @@ pub struct BufferSizes {
     pub rows: usize,
 }
 
+impl BufferSizes {
+    /// The most requests of producers in a record.
+    const MARKS_MAX: usize = 4096;
+
+    /// Requests of producers that a buffer holds.
+    #[must_use]
+    pub fn marks(&self) -> usize {
+        self.rows.min(Self::MARKS_MAX)
+    }
+}
+
 /// Commits the logs of all lanes on a file system.
 pub struct Committer<D: Disk> {
     lanes: Vec<LaneCommit<D>>,
@@ -80,7 +91,7 @@ impl<D: Disk> Committer<D> {
     ) -> Result<LaneFeed, LogError> {
         super::buffer::check("buffers", sizes.count, 2, 16)?;
         let buffers: Result<Vec<_>, LogError> =
-            (0..sizes.count).map(|_| log.buffer(sizes.rows, 0)).collect();
+            (0..sizes.count).map(|_| log.buffer(sizes.rows, sizes.marks())).collect();
         let progress = LogProgress::new(log.next_sequence());
         let (vector_bytes, row_bytes) = log.row_bytes();
         if let Ok(free_bytes) = log.free_bytes() {

@@ -85,7 +85,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// Bytes that this user may still write on the folder's file system.
     ///
     /// # Errors
-    /// What the system says.
+    /// `Unsupported` on file systems that don't know, or what the system says.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 }
 
@@ -130,6 +130,17 @@ pub trait DiskFile: Debug + Send + Sync {
     /// # Errors
     /// `Unsupported` on file systems that can't, or what the system says.
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Sets when the file was written, as [`Disk::modified`] says it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_modified(&self, time: SystemTime) -> io::Result<()>;
+
+    /// Whether what is written goes past the page cache, for the figures.
+    fn is_direct(&self) -> bool {
+        false
+    }
 
     /// Returns once everything that was written through this descriptor is on the disk.
     ///
@@ -206,6 +217,14 @@ impl AlignedBytes {
         let bytes = vec![0_u8; len + BLOCK_BYTES - 1];
         let at = bytes.as_ptr().addr().next_multiple_of(BLOCK_BYTES) - bytes.as_ptr().addr();
         Self { bytes, at, len }
+    }
+
+    /// A copy of these bytes.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeroed(bytes.len());
+        copy.copy_from_slice(bytes);
+        copy
     }
 
     /// The same, of at least `len` bytes: what is there already is kept if it suffices.

@@ -37,6 +37,12 @@ pub enum FeedError {
     /// The log takes no more rows.
     #[error("the log has ended: {0}")]
     Ended(String),
+    /// A producer's request doesn't fit a buffer, which must hold the largest one.
+    #[error("a producer's request of {rows} vectors is larger than a record")]
+    TooLarge {
+        /// Its rows.
+        rows: usize,
+    },
     /// The rows don't fit the log's columns.
     #[error(transparent)]
     Rows(LogError),
@@ -280,7 +286,12 @@ impl LaneFeed {
         while let Some(open) = &mut filling.open {
             let rest = rows.behind(self.taken, self.vector_bytes);
             let now = open.append(&rest).map_err(FeedError::Rows)?;
-            let is_full = open.is_closed();
+            // A request that is kept in one record may be too large for what is left of this one.
+            let is_left = now == 0 && !rest.vectors.is_empty();
+            if is_left && open.rows() == 0 {
+                return Err(FeedError::TooLarge { rows: rest.vectors.len() / self.vector_bytes });
+            }
+            let is_full = open.is_closed() || is_left;
             self.taken += now;
             self.next_sequence += now as u64;
             if now > 0 {

@@ -34,7 +34,7 @@ pub(super) const COLUMN_ALIGN: usize = 64;
 /// The largest header that is read; ours have about 1 KiB.
 pub(super) const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a producer mark.
-pub(super) const MARK_BYTES: usize = 24;
+pub(super) const MARK_BYTES: usize = 32;
 
 /// Where a record is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,12 @@ impl RecordHeader {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.body.rows as u64
+    }
+
+    /// Whether it has marks of producers.
+    #[must_use]
+    pub fn has_marks(&self) -> bool {
+        self.body.producers > 0
     }
 
     /// The sequence of its first row.

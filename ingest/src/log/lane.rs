@@ -33,6 +33,8 @@ use super::header::RecordTemplate;
 use super::merge::{SegmentMerge, is_small};
 use super::names::{LogFolders, remove};
 use super::next::NextFile;
+use super::producer_file::LogProducers;
+use super::producers::{ProducerLimits, ProducerTable};
 use super::recover::{LaneFiles, RecoveredFile, Recovery};
 use super::segment::{Placed, SegmentKind, SegmentWriter};
 use super::shape::{BLOCK_BYTES_MAX, INTEGER_BYTES, RowShape, is_block, segment_schema};
@@ -55,6 +57,8 @@ pub struct LogOptions {
     /// How far sequences jump after an unclean end. More rows than this must never be without a
     /// durable record at the same time: pushed, in buffers, or written and not synced.
     pub gap_rows: u64,
+    /// What the log remembers of producers.
+    pub producers: ProducerLimits,
 }
 
 impl LogOptions {
@@ -62,7 +66,8 @@ impl LogOptions {
     #[must_use]
     pub fn new(shape: RowShape, lane: u32, epoch: u64) -> Self {
         let (segment_bytes, gap_rows) = (256 << 20, 1 << 32);
-        Self { shape, lane, epoch, block_bytes: BLOCK_BYTES, segment_bytes, gap_rows }
+        let (block_bytes, producers) = (BLOCK_BYTES, ProducerLimits::default());
+        Self { shape, lane, epoch, block_bytes, segment_bytes, gap_rows, producers }
     }
 
     fn validate(&self) -> Result<(), LogError> {
@@ -113,6 +118,7 @@ pub struct LaneLog<D: Disk> {
     mark: MarkFile<D>,
     next_sequence: u64,
     durable_through: u64,
+    producers: LogProducers,
     /// Sealed segments whose records are small, the oldest first.
     small: VecDeque<SealedSegment>,
 }
@@ -133,7 +139,12 @@ impl<D: Disk> LaneLog<D> {
         let LogOptions { shape, epoch, block_bytes, .. } = options;
         let kind = SegmentKind { schema, shape, epoch, block_bytes };
         let said = NextFile::read(&disk, &folders)?;
-        let mut recovery = LaneFiles { disk: &disk, folders: &folders, kind: &kind }.recover()?;
+        let (mut producers, is_whole) =
+            LogProducers::open(&disk, &folders, options.producers, options.lane)?;
+        let mut files =
+            LaneFiles { disk: &disk, folders: &folders, kind: &kind, producers: &mut producers };
+        let mut recovery = files.recover()?;
+        recovery.producers_lost = !is_whole;
         // Without the file an earlier version was here last, or nobody.
         let was_clean = recovery.files.is_empty() && said.is_none_or(|said| said.is_clean);
         let found = recovery.next_sequence.max(said.map_or(0, |said| said.next_sequence));
@@ -157,6 +168,7 @@ impl<D: Disk> LaneLog<D> {
             mark: MarkFile::new(),
             next_sequence,
             durable_through: next_sequence,
+            producers,
             small: small_of(&recovery),
         };
         Ok((log, recovery))
@@ -169,6 +181,12 @@ impl<D: Disk> LaneLog<D> {
     /// A size out of its range.
     pub fn buffer(&self, rows_max: usize, marks_max: usize) -> Result<RecordBuffer, LogError> {
         RecordBuffer::new(&self.template, self.options.block_bytes, rows_max, marks_max)
+    }
+
+    /// What the log's records and its file of producers hold of producers' requests.
+    #[must_use]
+    pub fn producers(&self) -> &ProducerTable {
+        self.producers.table()
     }
 
     /// The sequence that the next record begins with.
@@ -303,8 +321,12 @@ impl<D: Disk> LaneLog<D> {
                 none.insert(created)
             }
         };
+        let is_new = buffer.placed().is_none();
         let placed = segment.place(buffer)?;
         self.next_sequence = segment.next_sequence();
+        if is_new {
+            self.producers.note(buffer.marks());
+        }
         Ok(placed)
     }
 
@@ -367,6 +389,10 @@ impl<D: Disk> LaneLog<D> {
         // given, so it says it first.
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
+        if segment.sync_end()? {
+            self.producers.forget(segment.next_sequence()..next_sequence);
+            self.producers.write(&self.disk, &self.folders)?;
+        }
         let sealed = segment.seal()?;
         if let Some(sealed) = &sealed {
             self.durable_through = sealed.next_sequence;
@@ -390,7 +416,11 @@ impl<D: Disk> LaneLog<D> {
         let Some((first, path)) = self.dead.clone() else { return Ok(None) };
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
-        let files = LaneFiles { disk: &self.disk, folders: &self.folders, kind: &self.kind };
+        // Those that are found in it are noted again.
+        self.producers.forget(first..next_sequence);
+        let (disk, folders, kind) = (&self.disk, &self.folders, &self.kind);
+        let producers = &mut self.producers;
+        let mut files = LaneFiles { disk, folders, kind, producers };
         let (file, _) = files.recover_file(first, &path)?;
         self.dead = None;
         if let Some(last) = file.sealed.last() {
@@ -415,6 +445,7 @@ impl<D: Disk> LaneLog<D> {
         let rows = segment.first_sequence()..segment.next_sequence();
         let next_sequence = self.next_sequence;
         NextFile { next_sequence, is_clean: false }.write(&self.disk, &self.folders)?;
+        self.producers.forget(rows.clone());
         self.segment = None;
         Ok(Some((path, rows)))
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer::RecordBuffer;
-use super::disk::{BLOCK_BYTES, Disk};
+use super::disk::{BLOCK_BYTES, Disk, DiskFile};
 use super::error::LogError;
 use super::feed::{FeedNeeds, FeedShared};
 use super::footer::SealedSegment;
@@ -212,9 +212,11 @@ impl<D: Disk> LaneCommit<D> {
     }
 
     fn note_segment(&mut self, now: Instant) {
-        let segment = self.log.segment();
-        self.end_bytes = segment.map_or(0, |s| s.end_bytes().next_multiple_of(BLOCK_BYTES as u64));
+        let (segment, producers) = (self.log.segment(), self.log.producers().file_bytes());
+        let blocks = |bytes: u64| bytes.next_multiple_of(BLOCK_BYTES as u64);
+        self.end_bytes = segment.map_or(0, |s| blocks(s.end_bytes()) + blocks(producers));
         let first = segment.map(|segment| segment.first_sequence());
+        self.progress.note_written(segment.is_some_and(|s| s.file().is_direct()));
         if self.begun.map(|(first, _)| first) != first {
             self.begun = first.map(|first| (first, now));
         }

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::{LogRows, RecordBuffer, RowTimes};
+use super::buffer::{LogRows, ProducerMark, RecordBuffer, RowTimes};
 use super::disk::{AlignedBytes, Disk};
 use super::error::LogError;
 use super::footer::SealedSegment;
@@ -119,7 +119,7 @@ impl<D: Disk> SegmentMerge<D> {
     /// Copies the next rows; after the last ones the copy takes over the name.
     pub fn step(&mut self) -> Result<MergeStep, LogError> {
         if self.copy_rows()? {
-            return self.finish();
+            return self.finish_copy();
         }
         if self.copy.written() != self.copy.durable() {
             let outcome = self.copy.begin_sync().run();
@@ -142,7 +142,7 @@ impl<D: Disk> SegmentMerge<D> {
         let mut memory = AlignedBytes::default();
         while reader.at() < until {
             match reader.next_record()? {
-                NextRecord::Record(header) => self.take(&reader, &header, &mut memory)?,
+                NextRecord::Record(header) => self.take_record(&reader, &header, &mut memory)?,
                 NextRecord::End => return self.flush().map(|()| true),
                 NextRecord::Fault(fault) => {
                     return Err(LogError::no_segment(&path, fault.to_string()));
@@ -154,7 +154,7 @@ impl<D: Disk> SegmentMerge<D> {
     }
 
     /// Takes a record's rows into the next record of the copy.
-    fn take(
+    fn take_record(
         &mut self,
         reader: &RecordReader<'_, D::File>,
         header: &RecordHeader,
@@ -176,9 +176,12 @@ impl<D: Disk> SegmentMerge<D> {
             [] => RowTimes::One(0),
             times => RowTimes::Each(times),
         };
-        self.buffer.append(&LogRows { vectors: record.vectors(), ids: record.ids(), times })?;
+        let (vectors, ids, mark) = (record.vectors(), record.ids(), None);
+        let before = self.buffer.rows() as u64;
+        self.buffer.append(&LogRows { vectors, ids, times, mark })?;
         for mark in record.marks() {
-            self.buffer.mark(mark);
+            let within = mark.row.saturating_sub(header.first_sequence());
+            self.buffer.keep_mark(ProducerMark { row: before + within, ..mark });
         }
         Ok(())
     }
@@ -198,7 +201,7 @@ impl<D: Disk> SegmentMerge<D> {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<MergeStep, LogError> {
+    fn finish_copy(&mut self) -> Result<MergeStep, LogError> {
         let (found, said) = (self.copy.next_sequence(), self.small.next_sequence);
         if found != said {
             let why = format!("its records end before sequence {found}, its footer says {said}");

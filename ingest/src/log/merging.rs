@@ -1,9 +1,9 @@
 //! When sealed segments are merged: one at a time for all lanes of a committer, a step a round, and
 //! no more than an eighth of its time.
 //!
-//! A step comes after the round's watermarks are published, and whoever asks for a commit meanwhile
-//! waits for that step and no longer. A lane that is closing, or whose disk refuses rows, isn't
-//! merged; what is left over is small at the next start, and merged then.
+//! A step comes after the round's watermarks are published. Rows that come meanwhile wait for that
+//! step and no longer. A lane that is closing, or whose disk refuses rows, isn't merged; what is
+//! left over is small at the next start, and merged then.
 
 use std::path::PathBuf;
 use std::time::Instant;

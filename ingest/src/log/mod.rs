@@ -37,6 +37,8 @@ mod names;
 mod next;
 mod notes;
 mod old;
+mod producer_file;
+mod producers;
 mod progress;
 mod reader;
 mod real_disk;
@@ -49,7 +51,7 @@ mod space;
 mod sync;
 
 pub use buffer::{
-    LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RowTimes,
+    LogRows, MARKS_MAX, ProducerMark, RECORD_VECTOR_BYTES_MAX, RecordBuffer, RequestMark, RowTimes,
 };
 pub(crate) use check::shape_in;
 pub use check::{FileCheck, FileFault, FileState, LaneFile, check_live, check_old, check_sealed};
@@ -66,6 +68,10 @@ pub use lane_commit::CommitTimes;
 pub(crate) use merge::MERGE_BYTES;
 pub use names::LogFolders;
 pub use notes::LogNote;
+pub use producers::{
+    KnownRequest, PRODUCER_REQUESTS_MAX, PRODUCERS_MAX, ProducerLimits, ProducerTable,
+    ProducerVerdict,
+};
 pub use progress::{FolderFigures, FolderProgress, LogFigures, LogProgress, LogState};
 pub use reader::{NextRecord, RecordReader};
 pub use real_disk::{RealDisk, RealFile};

@@ -6,6 +6,7 @@
 //! OPEN/seg-(20 digits).arrow.new      a copy that recovery makes, removed by the next one
 //! OPEN/seg-(20 digits).arrow.bad      damaged; kept, and never read again
 //! OPEN/next, next.kept, next.new      the next sequence, see `next.rs`
+//! OPEN/producers, producers.new       the known requests of producers
 //! OPEN/durable                        how far the live segment is durable, for its readers
 //! ```
 //! The digits are the sequence of the first row. COMPLETE is what readers open as a dataset; they
@@ -14,7 +15,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::Disk;
+use super::disk::{Disk, sync_uninterrupted, write_on};
 use super::error::LogError;
 
 /// The folders of a lane. Both are on one file system, and are there before the log is opened.
@@ -66,6 +67,14 @@ impl LogFolders {
     pub(super) fn next_new(&self) -> PathBuf {
         self.open.join("next.new")
     }
+
+    pub(super) fn producers(&self) -> PathBuf {
+        self.open.join("producers")
+    }
+
+    pub(super) fn producers_new(&self) -> PathBuf {
+        self.open.join("producers.new")
+    }
 }
 
 fn named(folder: &Path, first_sequence: u64, ending: &str) -> PathBuf {
@@ -77,6 +86,23 @@ pub(super) fn first_sequence(name: &str, ending: &str) -> Option<u64> {
     let digits = name.strip_prefix("seg-")?.strip_suffix(ending)?;
     let is_ours = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
     digits.parse().ok().filter(|_| is_ours)
+}
+
+/// Replaces a small file of a lane as a whole, by one that is synced before it gets its name.
+/// Returns once the new one is on the disk.
+pub(super) fn replace<D: Disk>(
+    disk: &D,
+    folders: &LogFolders,
+    path: &Path,
+    new: &Path,
+    bytes: &[u8],
+) -> Result<(), LogError> {
+    remove(disk, new)?;
+    let file = disk.create_new(new).map_err(LogError::io("create", new))?;
+    write_on(&file, bytes, 0, &mut 0).map_err(LogError::io("write", new))?;
+    sync_uninterrupted(&file).map_err(LogError::io("sync", new))?;
+    disk.rename_over(new, path).map_err(LogError::io("rename", new))?;
+    disk.sync_folder(&folders.open).map_err(LogError::io("sync the folder", &folders.open))
 }
 
 /// Removes a file, if it is there.

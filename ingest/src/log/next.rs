@@ -13,10 +13,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::disk::{Disk, read_enough, sync_uninterrupted, write_on};
+use super::disk::{Disk, read_enough};
 use super::error::LogError;
 use super::fields::crc32c;
-use super::names::{LogFolders, remove};
+use super::names::{LogFolders, replace};
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,17 @@ impl NextFile {
 
     /// What a lane's file says, if it is there, and no less than the copy says.
     pub fn read<D: Disk>(disk: &D, folders: &LogFolders) -> Result<Option<Self>, LogError> {
-        let said = Self::read_at(disk, folders.next())?;
-        let Some(kept) = Self::read_at(disk, folders.next_kept())? else { return Ok(said) };
+        let read = |path: PathBuf| -> Result<_, LogError> {
+            Ok(Self::read_at(disk, path)?.map(|said| said.unwrap_or(Self::DAMAGED)))
+        };
+        let said = read(folders.next())?;
+        let Some(kept) = read(folders.next_kept())? else { return Ok(said) };
         let said = said.unwrap_or(Self::DAMAGED);
         Ok(Some(Self { next_sequence: said.next_sequence.max(kept.next_sequence), ..said }))
     }
 
-    fn read_at<D: Disk>(disk: &D, path: PathBuf) -> Result<Option<Self>, LogError> {
+    /// What one of the files says, if it is there; None inside for one that is damaged.
+    fn read_at<D: Disk>(disk: &D, path: PathBuf) -> Result<Option<Option<Self>>, LogError> {
         let file = match disk.open_to_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -56,7 +60,7 @@ impl NextFile {
         }
         let said = value["next"].as_u64().zip(value["clean"].as_bool());
         let said = said.map(|(next_sequence, is_clean)| Self { next_sequence, is_clean });
-        Ok(Some(said.filter(|said| value["crc"] == said.checksum()).unwrap_or(Self::DAMAGED)))
+        Ok(Some(said.filter(|said| value["crc"] == said.checksum())))
     }
 
     /// Replaces a lane's file. Returns once the new one is on the disk.
@@ -88,17 +92,26 @@ impl NextFile {
             "clean": self.is_clean,
             "crc": self.checksum(),
         });
-        remove(disk, &new)?;
-        let file = disk.create_new(&new).map_err(LogError::io("create", &new))?;
-        let text = format!("{text}\n");
-        write_on(&file, text.as_bytes(), 0, &mut 0).map_err(LogError::io("write", &new))?;
-        sync_uninterrupted(&file).map_err(LogError::io("sync", &new))?;
-        disk.rename_over(&new, &path).map_err(LogError::io("rename", &new))?;
-        disk.sync_folder(&folders.open).map_err(LogError::io("sync the folder", &folders.open))
+        replace(disk, folders, &path, &new, format!("{text}\n").as_bytes())
     }
 
     fn checksum(&self) -> String {
         let text = format!("{FORMAT} {} {}", self.next_sequence, self.is_clean);
         format!("{:08x}", crc32c(text.as_bytes()))
+    }
+}
+
+impl LogFolders {
+    /// The lane's file of the next sequence, or its copy, if one of them is damaged.
+    ///
+    /// # Errors
+    /// System errors, and a file of a later version.
+    pub fn damaged_next<D: Disk>(&self, disk: &D) -> Result<Option<PathBuf>, LogError> {
+        for path in [self.next(), self.next_kept()] {
+            if NextFile::read_at(disk, path.clone())? == Some(None) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 }

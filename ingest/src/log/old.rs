@@ -51,6 +51,7 @@ impl OldBatch {
             vectors: &self.vectors[self.copied * shape.vector_bytes()..],
             ids: if shape.columns.id { &self.ids[integers..] } else { &[] },
             times: RowTimes::Each(if shape.columns.time { &self.times[integers..] } else { &[] }),
+            mark: None,
         };
         self.copied += buffer.append(&rows)?;
         Ok(self.copied * shape.vector_bytes() < self.vectors.len())

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ struct ProgressCells {
     sealed_segments: AtomicU64,
     sealed_bytes: AtomicU64,
     merged_segments: AtomicU64,
+    is_direct: AtomicBool,
     left_open_rows: AtomicU64,
 }
 
@@ -85,6 +86,8 @@ pub struct LogFigures {
     pub sealed_bytes: u64,
     /// Sealed segments, of earlier starts too, whose small records were merged into large ones.
     pub merged_segments: u64,
+    /// Whether the last record was written past the page cache.
+    pub is_direct: bool,
     /// Rows that are on the disk in a segment that couldn't be sealed; the next start seals it.
     pub left_open_rows: u64,
     /// Rows that were appended and are lost.
@@ -167,6 +170,8 @@ impl fmt::Display for LogFigures {
             self.last_sync.as_secs_f64() * 1e3,
             self.sealed_segments
         )?;
+        let way = if self.is_direct { "past" } else { "through" };
+        write!(f, "; written {way} the page cache")?;
         match self.lost_rows {
             0 => Ok(()),
             lost => write!(f, "; {lost} vectors lost"),
@@ -176,7 +181,7 @@ impl fmt::Display for LogFigures {
 
 impl LogProgress {
     /// Of a log whose next row gets this sequence.
-    pub(super) fn new(next_sequence: u64) -> Self {
+    pub(crate) fn new(next_sequence: u64) -> Self {
         Self(Arc::new(ProgressCells {
             first: next_sequence,
             state: AtomicU8::new(LogState::Open as u8),
@@ -190,6 +195,7 @@ impl LogProgress {
             sealed_segments: AtomicU64::new(0),
             sealed_bytes: AtomicU64::new(0),
             merged_segments: AtomicU64::new(0),
+            is_direct: AtomicBool::new(false),
             left_open_rows: AtomicU64::new(0),
         }))
     }
@@ -246,6 +252,7 @@ impl LogProgress {
             sealed_segments: get(&self.0.sealed_segments),
             sealed_bytes: get(&self.0.sealed_bytes),
             merged_segments: get(&self.0.merged_segments),
+            is_direct: self.0.is_direct.load(Ordering::Relaxed),
             left_open_rows: get(&self.0.left_open_rows),
             lost_rows: self.lost().iter().map(|range| range.end - range.start).sum(),
         }
@@ -256,7 +263,11 @@ impl LogProgress {
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_state(&self, state: LogState) {
+    pub(super) fn note_written(&self, is_direct: bool) {
+        self.0.is_direct.store(is_direct, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_state(&self, state: LogState) {
         self.0.state.store(state as u8, Ordering::Release);
     }
 
@@ -265,12 +276,12 @@ impl LogProgress {
     }
 
     /// Moves the watermark; never back.
-    pub(super) fn note_durable(&self, through: u64) {
+    pub(crate) fn note_durable(&self, through: u64) {
         self.0.durable.fetch_max(through, Ordering::Release);
     }
 
     /// Notes rows that are lost. Comes before the watermark passes them.
-    pub(super) fn note_lost(&self, rows: Range<u64>) {
+    pub(crate) fn note_lost(&self, rows: Range<u64>) {
         if rows.start < rows.end {
             self.lost().push(rows);
             self.0.losses.fetch_add(1, Ordering::Release);

@@ -125,6 +125,10 @@ impl Disk for RealDisk {
 
     fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(folder)?;
+        if found.f_blocks == 0 {
+            // As ramfs and some FUSE file systems have it: they don't count.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
@@ -154,9 +158,21 @@ impl RealFile {
         let fits = bytes.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
             && bytes.len().is_multiple_of(BLOCK_BYTES)
             && offset.is_multiple_of(block);
-        match fits || !self.is_direct.load(Ordering::Relaxed) {
+        match fits || !self.is_direct() {
             true => Ok(()),
             false => self.leave_direct(),
+        }
+    }
+
+    /// Makes a call again through the cache if the device can't make it past that: its block may be
+    /// larger than ours.
+    fn or_cached(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && self.is_direct() => {
+                self.leave_direct()?;
+                call()
+            }
+            done => done,
         }
     }
 
@@ -181,22 +197,20 @@ impl RealFile {
 impl DiskFile for RealFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.allow(bytes, offset)?;
-        self.file.write_at(bytes, offset)
+        self.or_cached(|| self.file.write_at(bytes, offset))
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
         self.allow(bytes, offset)?;
-        match self.file.read_at(bytes, offset) {
-            // A device whose block is larger than ours.
-            Err(error)
-                if error.raw_os_error() == Some(libc::EINVAL)
-                    && self.is_direct.load(Ordering::Relaxed) =>
-            {
-                self.leave_direct()?;
-                self.file.read_at(bytes, offset)
-            }
-            done => done,
-        }
+        self.or_cached(|| self.file.read_at(bytes, offset))
+    }
+
+    fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.file.set_modified(time)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.is_direct.load(Ordering::Relaxed)
     }
 
     fn len(&self) -> io::Result<u64> {

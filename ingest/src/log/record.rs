@@ -1,6 +1,6 @@
 //! A whole record in memory, checked.
 
-use super::buffer::ProducerMark;
+use super::buffer::{ProducerMark, RequestMark};
 use super::error::RecordFault;
 use super::fields::RunningCrc;
 use super::header::{MARK_BYTES, RecordHeader, decode_header, header_length};
@@ -87,15 +87,21 @@ impl<'a> RecordView<'a> {
         let (at, count) = (self.header.body.marks, self.header.body.producers);
         // Without marks their place may lie behind the body.
         let bytes = if count == 0 { &[][..] } else { &self.body[at..at + count * MARK_BYTES] };
-        bytes.as_chunks::<INTEGER_BYTES>().0.as_chunks::<3>().0.iter().map(|figures| {
-            let [producer, sequence, row] = figures.map(u64::from_le_bytes);
-            ProducerMark { producer, sequence, row }
-        })
+        decode_marks(bytes)
     }
 
     fn column(&self, at: usize, width: usize) -> &'a [u8] {
         &self.body[at..at + self.header.body.rows * width]
     }
+}
+
+/// The marks in these bytes.
+pub(super) fn decode_marks(bytes: &[u8]) -> impl Iterator<Item = ProducerMark> + '_ {
+    bytes.as_chunks::<INTEGER_BYTES>().0.as_chunks::<4>().0.iter().map(|figures| {
+        let [producer, sequence, row, rows] = figures.map(u64::from_le_bytes);
+        let request = RequestMark { producer, sequence };
+        ProducerMark { request, row, rows: u32::try_from(rows).unwrap_or(u32::MAX) }
+    })
 }
 
 /// The checksum of a record that comes in pieces: its header first, then its body.

@@ -30,6 +30,7 @@ use super::footer::{SealedSegment, encode_end};
 use super::header::{RecordHeader, RecordTemplate};
 use super::names::{LogFolders, NEW, PART, SEALED, first_sequence};
 use super::old::OldReader;
+use super::producer_file::LogProducers;
 use super::reader::{NextRecord, RecordReader};
 use super::segment::{SegmentKind, SegmentWriter};
 use super::shape::{Head, HeadFault, PREFIX_BYTES};
@@ -52,6 +53,9 @@ pub struct Recovery {
     pub sealed_bytes_read: u64,
     /// Bytes that were read of other files.
     pub other_bytes_read: u64,
+    /// Whether the file that says what is known of producers was damaged: those whose requests are
+    /// in sealed segments alone aren't known any more.
+    pub producers_lost: bool,
 }
 
 /// What became of a file that wasn't a whole segment.
@@ -140,6 +144,7 @@ pub(super) struct LaneFiles<'a, D: Disk> {
     pub disk: &'a D,
     pub folders: &'a LogFolders,
     pub kind: &'a SegmentKind,
+    pub producers: &'a mut LogProducers,
 }
 
 /// What a walk over a file has found.
@@ -158,7 +163,7 @@ struct Walked {
 
 impl<D: Disk> LaneFiles<'_, D> {
     /// Looks at all files of the lane and makes whole what isn't.
-    pub fn recover(&self) -> Result<Recovery, LogError> {
+    pub fn recover(&mut self) -> Result<Recovery, LogError> {
         let mut recovery = Recovery::default();
         self.remove_copies()?;
         let complete = self.names(&self.folders.complete, SEALED)?;
@@ -262,7 +267,11 @@ impl<D: Disk> LaneFiles<'_, D> {
     }
 
     /// Makes a file whole that isn't a sealed segment. Returns also the number of bytes read.
-    pub fn recover_file(&self, first: u64, path: &Path) -> Result<(RecoveredFile, u64), LogError> {
+    pub fn recover_file(
+        &mut self,
+        first: u64,
+        path: &Path,
+    ) -> Result<(RecoveredFile, u64), LogError> {
         let file = self.disk.open(path, ReadFrom::Disk).map_err(LogError::io("open", path))?;
         let length = file.len().map_err(LogError::io("look at", path))?;
         let (mut reader, head) =
@@ -273,6 +282,7 @@ impl<D: Disk> LaneFiles<'_, D> {
             return Ok((old, length));
         }
         let walked = self.walk(&mut reader, head)?;
+        self.note_marks(&reader, &walked)?;
         let bytes_read = reader.bytes_read();
         let torn_bytes = if walked.is_whole { 0 } else { length - walked.end };
         let is_free = !self.is_there(&self.folders.sealed(first))?;
@@ -290,6 +300,20 @@ impl<D: Disk> LaneFiles<'_, D> {
         };
         let file = RecoveredFile { torn_bytes, sealed, ..RecoveredFile::at(path) };
         Ok((file, bytes_read))
+    }
+
+    /// What producers have in a file is known before the file gets a name under which nobody looks
+    /// for it.
+    fn note_marks(
+        &mut self,
+        reader: &RecordReader<'_, D::File>,
+        walked: &Walked,
+    ) -> Result<(), LogError> {
+        let mut memory = AlignedBytes::default();
+        for header in walked.runs.iter().flatten().filter(|header| header.has_marks()) {
+            self.producers.note(reader.load(header, &mut memory)?.marks());
+        }
+        self.producers.write(self.disk, self.folders)
     }
 
     fn read_sealed(&self, first: u64, path: &Path) -> Result<(SealedSegment, u64), LogError> {

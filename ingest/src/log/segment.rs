@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 
 use super::buffer::{PlacedRecord, RecordBuffer};
-use super::disk::{Disk, DiskFile, sync_uninterrupted, write_on};
+use super::disk::{AlignedBytes, Disk, DiskFile, sync_uninterrupted, write_on};
 use super::error::LogError;
 use super::footer::{RECORDS_MAX, SealedSegment, encode_end};
 use super::header::{RecordHeader, RecordPlace, RecordStamp, restamp};
@@ -105,8 +105,8 @@ impl<D: Disk> SegmentWriter<D> {
         let file = disk.create_new(&path).map_err(LogError::io("create", &path))?;
         let (head, before) = encode_head(&kind.schema, kind.epoch, kind.block_bytes);
         let least_end_bytes = encode_end(&kind.schema, &[]).len() as u64;
-        let mut written = 0;
-        write_on(&file, &head, 0, &mut written).map_err(LogError::io("write", &path))?;
+        let head = AlignedBytes::copy_of(&head);
+        write_on(&file, &head, 0, &mut 0).map_err(LogError::io("write", &path))?;
         let segment = first_sequence;
         let file_bytes = head.len() as u64;
         let position = LogPosition { segment, file_bytes, next_sequence: first_sequence };
@@ -397,6 +397,29 @@ impl<D: Disk> SegmentWriter<D> {
         &mut self,
         take_name: impl Fn(&Self) -> Result<bool, LogError>,
     ) -> Result<Option<SealedSegment>, LogError> {
+        if !self.sync_end()? {
+            return remove(&self.disk, &self.path).map(|()| None);
+        }
+        if let SealStep::Synced = self.step {
+            self.check_alive()?;
+            if !take_name(self)? {
+                return remove(&self.disk, &self.path).map(|()| None);
+            }
+            self.step = SealStep::Renamed;
+        }
+        for folder in [&self.folders.complete, &self.folders.open] {
+            self.disk.sync_folder(folder).map_err(LogError::io("sync the folder", folder))?;
+        }
+        self.durable = self.written;
+        Ok(Some(self.sealed()))
+    }
+
+    /// The first half of sealing: ends the file, and returns once all of it is on the disk. False
+    /// if no record is written.
+    ///
+    /// # Errors
+    /// As [`SegmentWriter::seal`].
+    pub(super) fn sync_end(&mut self) -> Result<bool, LogError> {
         loop {
             self.check_alive()?;
             match &mut self.step {
@@ -404,7 +427,7 @@ impl<D: Disk> SegmentWriter<D> {
                 SealStep::Begun => {
                     self.leave_unwritten_out()?;
                     if self.records.is_empty() {
-                        return remove(&self.disk, &self.path).map(|()| None);
+                        return Ok(false);
                     }
                     let end = encode_end(&self.kind.schema, &self.records);
                     self.step = SealStep::End(end, 0);
@@ -417,21 +440,7 @@ impl<D: Disk> SegmentWriter<D> {
                     })?;
                     self.step = SealStep::Synced;
                 }
-                SealStep::Synced => {
-                    if !take_name(self)? {
-                        return remove(&self.disk, &self.path).map(|()| None);
-                    }
-                    self.step = SealStep::Renamed;
-                }
-                SealStep::Renamed => {
-                    for folder in [&self.folders.complete, &self.folders.open] {
-                        self.disk
-                            .sync_folder(folder)
-                            .map_err(LogError::io("sync the folder", folder))?;
-                    }
-                    self.durable = self.written;
-                    return Ok(Some(self.sealed()));
-                }
+                SealStep::Synced | SealStep::Renamed => return Ok(true),
             }
         }
     }
@@ -468,6 +477,10 @@ impl<D: Disk> SegmentWriter<D> {
     fn take_name_of(&self, old: &D::File) -> Result<bool, LogError> {
         let is_there = old.is_at(&self.target).map_err(LogError::io("look at", &self.target))?;
         if is_there {
+            // Its rows are as old as they were: their time on the disk is counted from there.
+            let sealed_at = self.disk.modified(&self.target);
+            let kept = sealed_at.and_then(|sealed_at| self.file.set_modified(sealed_at));
+            kept.map_err(LogError::io("keep the time of", &self.target))?;
             let renamed = self.disk.rename_over(&self.path, &self.target);
             renamed.map_err(LogError::io("rename", &self.path))?;
         }

@@ -121,7 +121,20 @@ impl Verifier<'_> {
     ) -> Result<(), LogCommandError> {
         // The sequence that comes next.
         let mut expected = 0;
-        let files = lane.folders.files(&self.disk)?;
+        let open = &lane.folders.open;
+        match lane.folders.damaged_next(&self.disk) {
+            Ok(None) => {}
+            Ok(Some(path)) => {
+                let found = "it isn't what was written: which sequences are given isn't known";
+                let fix = "the next start writes it anew, and goes on behind a gap";
+                self.say(lane.lane, &path, &Finding::error(Some(0), found, fix))?;
+            }
+            Err(error) => self.say(lane.lane, &open.join("next"), &Finding::of_error(&error))?,
+        }
+        let files = match lane.folders.files(&self.disk) {
+            Ok(files) => files,
+            Err(error) => return self.say(lane.lane, open, &Finding::of_error(&error)),
+        };
         for found in &files {
             let (opened, file) = match open_found(&self.disk, lane, found, &files) {
                 Ok(Some(opened)) => opened,
@@ -241,7 +254,8 @@ impl Verifier<'_> {
                 self.say(lane, path, &Finding::note(found, "remove it once you don't need it"))?;
             }
             FileState::Copy => {
-                let found = "an interrupted repair has left it";
+                let found =
+                    "a copy of a segment: it is being made, or an interrupted start has left it";
                 self.say(lane, path, &Finding::note(found, "the next start removes it"))?;
             }
             FileState::Torn => {
@@ -337,15 +351,10 @@ fn check_old_segment(file: &LaneFile, shape: RowShape) -> Checked {
     let mut rows = StoredRows::default();
     for index in 0..segment.batches() {
         let at = segment.at(index);
-        segment.read(index, &mut rows).map_err(|error| Finding { at: Some(at), ..wrong(error) })?;
-        let mut due = rows.sequences.iter().zip(check.next_sequence..);
-        if let Some((found, expected)) = due.find(|(found, due)| *found != due) {
-            let found = format!("its sequence column says {found}, not {expected}");
-            return Err(Finding::error(Some(at), found, RESTORE));
-        }
+        let next = segment.read(index, check.next_sequence, &mut rows);
+        check.next_sequence = next.map_err(|error| Finding { at: Some(at), ..wrong(error) })?;
         check.record_count += 1;
         check.rows += rows.sequences.len() as u64;
-        check.next_sequence += rows.sequences.len() as u64;
     }
     Ok(check)
 }

@@ -6,15 +6,20 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipring::pipeline::{LaneReport, SpawnError, Stage, Started, WrongPlacement};
+use slipring::pipeline::{
+    ColumnReader, Lane, LaneReport, LaneSpec, Outcome, SpawnError, Stage, Started, View,
+    WrongPlacement,
+};
 
 use super::options::ServeError;
 use super::plan::{LanePlan, ServePlan};
 use crate::io::{AnswerStage, Bell, DiskCall, Driver, IoReport, IoWatch, Listener, LobbySeat};
-use crate::log::LogProgress;
+use crate::log::{LogProgress, ProducerTable};
 use crate::printable::panic_text;
 use crate::sink::{Sink, SinkCounts};
-use crate::stage::{Request, SinkReport, SinkStage, Verdict, scorer, validator};
+use crate::stage::{
+    LaneProducers, RepeatRow, Request, SinkReport, SinkStage, Verdict, scorer, validator,
+};
 use crate::units::{Size, THREAD_FIX};
 
 /// How long a sink that has nothing left to write may take after the deadline.
@@ -46,6 +51,8 @@ pub(super) struct LaneInputs {
     pub(super) sink: Box<dyn Sink>,
     /// The lane's log, and the call that its committer makes.
     pub(super) log: Option<(LogProgress, DiskCall)>,
+    /// What is known of its producers, if it knows any.
+    pub(super) known: Option<ProducerTable>,
     pub(super) stop: Arc<AtomicBool>,
     /// When a stop has to be over, once there is one.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
@@ -167,6 +174,9 @@ fn start_lane(
     let (verdict_writer, verdicts) = spec.column::<Verdict>("validate", 1).map_err(wrong)?;
     let vectors_max = plan.limits.max_vectors as usize;
     let (result_writer, results) = spec.column::<f32>("validate", vectors_max).map_err(wrong)?;
+    let known = inputs.known.zip(inputs.log.as_ref().map(|(progress, _)| progress.clone()));
+    let (producers, repeats) =
+        known.map(|known| producers(&spec, lane, known)).transpose()?.unzip();
     let (score_writer, scores) = spec.column::<f32>("score", vectors_max).map_err(wrong)?;
     // Created before this thread is pinned, so that the ticker's thread isn't pinned. The memory is
     // mapped afterwards.
@@ -178,26 +188,21 @@ fn start_lane(
     let window = Size(running.stats().pool.window_bytes as u64);
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let first_row = inputs.sink.next_sequence();
-    let validate =
-        validator(plan.options.score, plan.limits, first_row, verdict_writer, result_writer);
+    let validate = validator(
+        plan.options.score,
+        plan.limits,
+        first_row,
+        producers,
+        verdict_writer,
+        result_writer,
+    );
     let score = scorer(plan.options.score, score_writer);
     let scores = plan.options.score.column(results, scores);
-    if plan.options.stages == super::options::StagesWord::Inline {
-        let refused =
-            |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
-        running
-            .attach(stages.remove("validate").ok_or_else(missing)?, validate)
-            .map_err(refused)?;
-        running.attach(stages.remove("score").ok_or_else(missing)?, score).map_err(refused)?;
-    } else {
-        let refused = |error: SpawnError<Request>| {
-            let fix = if matches!(error, SpawnError::Os { .. }) { THREAD_FIX } else { "" };
-            ServeError::Refused(format!("{error}; {fix}"))
-        };
-        // These threads end by themselves when the lane is closed.
-        drop(stages.remove("validate").ok_or_else(missing)?.spawn(validate).map_err(refused)?);
-        drop(stages.remove("score").ok_or_else(missing)?.spawn(score).map_err(refused)?);
-    }
+    let is_inline = plan.options.stages == super::options::StagesWord::Inline;
+    let stage = stages.remove("validate").ok_or_else(missing)?;
+    start_stage(&mut running, stage, is_inline, validate)?;
+    let stage = stages.remove("score").ok_or_else(missing)?;
+    start_stage(&mut running, stage, is_inline, score)?;
     let (drain, stop_by) = (plan.options.drain, inputs.stop_by);
     let sink = SinkStage::new(inputs.sink, verdicts.clone(), plan.limits, drain, stop_by);
     let counts = sink.counts();
@@ -206,6 +211,7 @@ fn start_lane(
         stage: stages.remove("answer").ok_or_else(missing)?,
         verdicts,
         scores,
+        repeats,
         lane: u16::try_from(lane.number).unwrap_or(u16::MAX),
         first_row,
         log: inputs.log,
@@ -223,6 +229,37 @@ fn start_lane(
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
     Ok(ReadyLane { driver, sink_done, counts, report, watch, window })
+}
+
+/// What validate knows of producers, and the column by which answers find the rows of repeats.
+fn producers(
+    spec: &LaneSpec,
+    lane: &LanePlan,
+    (table, progress): (ProducerTable, LogProgress),
+) -> Result<(LaneProducers, ColumnReader<RepeatRow>), ServeError> {
+    let column = spec.column::<RepeatRow>("validate", 1);
+    let (writer, reader) = column.map_err(|error| ServeError::lane(lane.number, error))?;
+    Ok((LaneProducers::new(lane.number, table, progress, writer), reader))
+}
+
+/// Starts a stage on the lane's thread, or on one of its own.
+fn start_stage(
+    lane: &mut Lane<Request>,
+    stage: Stage<Request>,
+    is_inline: bool,
+    handler: impl FnMut(View<'_, Request>) -> Outcome + Send + 'static,
+) -> Result<(), ServeError> {
+    if is_inline {
+        let refused =
+            |error: WrongPlacement<Stage<Request>>| ServeError::Refused(error.to_string());
+        return lane.attach(stage, handler).map_err(refused);
+    }
+    let refused = |error: SpawnError<Request>| {
+        let fix = if matches!(error, SpawnError::Os { .. }) { THREAD_FIX } else { "" };
+        ServeError::Refused(format!("{error}; {fix}"))
+    };
+    // The thread ends by itself when the lane is closed.
+    stage.spawn(handler).map(drop).map_err(refused)
 }
 
 /// Starts the thread of a lane's sink, which sends its report when it ends.
@@ -299,6 +336,7 @@ mod tests {
             listeners: Vec::new(),
             seat: plan.lobby().unwrap().seat(0),
             sink: Box::new(Panics),
+            known: None,
             log: None,
             stop: Arc::clone(&stop),
             stop_by: Arc::default(),

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
-use super::options::{AckWord, ServeError, ServeOptions, SinkWord};
+use super::options::{AckWord, DirectWord, ServeError, ServeOptions, SinkWord};
 use super::writer::WriterOptions;
 use crate::io::HELD_ANSWER_BYTES;
-use crate::log::{BufferSizes, CommitTimes, MERGE_BYTES, RetentionLimits};
+use crate::log::{
+    BufferSizes, CommitTimes, MERGE_BYTES, ProducerLimits, ProducerTable, RECORD_VECTOR_BYTES_MAX,
+    RetentionLimits,
+};
 use crate::units::{RoundedSize, Size, Time};
 
 /// Buffers of a lane: one fills while the other is written.
@@ -20,6 +23,8 @@ const BUFFER_ROWS_MAX: usize = 16_384;
 const RETAIN_LEAST: Duration = Duration::from_secs(1);
 /// Bytes of a row besides its vector, while it is in a buffer: sequence, and id and time twice.
 const ROW_BESIDE_BYTES: u64 = 40;
+/// Bytes of a producer's mark in a buffer, where it is twice.
+const MARK_BYTES: u64 = 64;
 /// Bytes of a segment besides its records: its footer, and the list that it is made from.
 const SEGMENT_BESIDE_BYTES: u64 = 4 << 20;
 /// Bytes of a record besides its rows, and of the blocks that it fills up.
@@ -28,12 +33,36 @@ const RECORD_BESIDE_BYTES: u64 = 16 << 10;
 fn buffers(options: &ServeOptions) -> BufferSizes {
     let vector_bytes = options.dim as usize * size_of::<f32>();
     let rows = (BUFFER_BYTES / vector_bytes.max(1)).clamp(1, BUFFER_ROWS_MAX);
-    BufferSizes { count: BUFFERS, rows }
+    // A producer's request isn't divided between two records.
+    let request = if has_producers(options) { options.max_vectors as usize } else { 1 };
+    BufferSizes { count: BUFFERS, rows: rows.max(request) }
+}
+
+/// Whether the service knows producers: it needs a log, and a record that holds the largest
+/// request.
+pub(super) fn has_producers(options: &ServeOptions) -> bool {
+    let request_bytes = u64::from(options.max_vectors) * u64::from(options.dim) * 4;
+    options.sink == SinkWord::Log && request_bytes <= RECORD_VECTOR_BYTES_MAX as u64
+}
+
+/// What a lane remembers of producers.
+pub(super) fn producer_limits(options: &ServeOptions) -> ProducerLimits {
+    let window_ns = u64::try_from(options.producer_window.as_nanos()).unwrap_or(u64::MAX);
+    ProducerLimits { window_ns, ..ProducerLimits::default() }
+}
+
+/// The memory of what one lane remembers of producers: once for its answers, once for its log.
+pub(super) fn producers_bytes(options: &ServeOptions) -> u64 {
+    match has_producers(options) {
+        true => 2 * ProducerTable::bytes_max(&producer_limits(options)),
+        false => 0,
+    }
 }
 
 fn record_bytes(options: &ServeOptions) -> u64 {
     let row_bytes = u64::from(options.dim) * 4 + ROW_BESIDE_BYTES;
-    buffers(options).rows as u64 * row_bytes + RECORD_BESIDE_BYTES
+    let buffers = buffers(options);
+    buffers.rows as u64 * row_bytes + buffers.marks() as u64 * MARK_BYTES + RECORD_BESIDE_BYTES
 }
 
 pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
@@ -42,7 +71,9 @@ pub(super) fn writer_options(options: &ServeOptions) -> WriterOptions {
         segment_bytes: options.segment_bytes.0,
         buffers: buffers(options),
         times: CommitTimes { interval: options.commit_interval, segment_age: options.segment_age },
+        producers: producer_limits(options),
         on_disk_error: options.on_disk_error,
+        is_direct: options.direct == DirectWord::Yes,
         retention: RetentionLimits {
             bytes: options.retain_bytes.map(|size| size.0),
             age: options.retain_for,
@@ -85,13 +116,9 @@ fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
     let ServeOptions { lanes, segment_bytes, .. } = options;
     let least = Size(segment_bytes.0.saturating_mul(u64::from(*lanes)));
     if let Some(most) = options.retain_bytes.filter(|most| *most < least) {
-        let of = match lanes {
-            1 => "a segment has".to_owned(),
-            _ => format!("the segments of {lanes} lanes have"),
-        };
         return refuse(format!(
-            "--retain-bytes is {most}: {of} up to {least}; give at least that, or lower \
-             --segment-bytes"
+            "--retain-bytes is {most}: --lanes {lanes} with --segment-bytes {segment_bytes} need \
+             {least}; give at least that, or lower --segment-bytes"
         ));
     }
     match options.retain_for {

@@ -128,7 +128,7 @@ impl Collector for LogCollector {
                 sample.encode_counter::<[(&str, &str); 0], _, u64>(&value(figures), None)?;
             }
         }
-        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 3] = [
+        let gauges: [(&str, &str, Option<&Unit>, FigureOf<f64>); 4] = [
             ("durable_sequence", "Vectors before it are on the disk", None, |f| {
                 f.durable_through as f64
             }),
@@ -137,6 +137,9 @@ impl Collector for LogCollector {
             }),
             ("last_sync", "How long the last sync took", Some(&Unit::Seconds), |f| {
                 f.last_sync.as_secs_f64()
+            }),
+            ("direct", "1 if records are written past the page cache", None, |f| {
+                f64::from(f.is_direct)
             }),
         ];
         for (name, help, unit, value) in gauges {

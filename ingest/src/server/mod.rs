@@ -22,7 +22,8 @@ mod service;
 mod writer;
 
 pub use options::{
-    DiskErrorWord, Node, ReclaimWord, ServeError, ServeOptions, SinkWord, StagesWord, WaitWord,
+    DirectWord, DiskErrorWord, Node, ReclaimWord, ServeError, ServeOptions, SinkWord, StagesWord,
+    WaitWord,
 };
 pub use report::Totals;
 pub use service::Server;

@@ -122,6 +122,14 @@ pub struct ServeOptions {
     /// Time after which vectors are on the disk, at the latest
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = parse_duration)]
     pub commit_interval: Duration,
+    /// Write records past the page cache (O_DIRECT): yes refuses a file system that can't; auto is
+    /// no until measurements say otherwise
+    #[arg(long, value_enum, default_value_t = DirectWord::Auto)]
+    pub direct: DirectWord,
+    /// Time for which a producer's last 512 requests are remembered after it was last heard of, at
+    /// least; a lane remembers 1024 producers
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
+    pub producer_window: Duration,
     /// After a disk has failed to store what it had taken: drain and end with exit code 1 (stop),
     /// or go on in a new segment (continue)
     #[arg(long, value_enum, default_value_t = DiskErrorWord::Stop)]
@@ -276,6 +284,17 @@ pub enum DiskErrorWord {
     Stop,
     /// Go on in a new segment.
     Continue,
+}
+
+/// `--direct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DirectWord {
+    /// As measurements say: no.
+    Auto,
+    /// Past the page cache.
+    Yes,
+    /// Through the page cache.
+    No,
 }
 
 /// A refusal to start. Its text names the option, the figure and the fix.

@@ -14,7 +14,9 @@ use slipring::pipeline::{LaneSpec, StageSpec, Wait};
 use slipring::ring::RingOptions;
 
 use super::admin::CLIENTS_MAX;
-use super::log_plan::{check_log, held_bytes, log_bytes, merge_bytes, writer_options};
+use super::log_plan::{
+    check_log, has_producers, held_bytes, log_bytes, merge_bytes, producers_bytes, writer_options,
+};
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
     CONNECTIONS_MAX, IN_FLIGHT_MAX, KEEPALIVE_LEAST, KEEPALIVE_MOST, LANES_MAX, ServeError,
@@ -84,6 +86,7 @@ impl ServePlan {
             max_vectors: options.max_vectors,
             columns: WireColumns { id: columns.id, time: columns.time },
             has_log: options.sink == SinkWord::Log,
+            has_producers: has_producers(options),
         };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
@@ -357,6 +360,7 @@ fn memory(options: &ServeOptions, limits: &Limits) -> MemoryBounds {
         ),
         each("answers", options.output_bytes.0.max(output_bytes), "--output-bytes"),
         each("rows on their way to the disk", log_bytes(options), "--dim"),
+        each("known requests of producers", producers_bytes(options), "--lanes"),
         each("answers that wait for the disk", held_bytes(options), "--slots"),
         MemoryPart { what: "merging segments", bytes: merge_bytes(options), option: "--sink" },
     ])

@@ -15,7 +15,7 @@ use super::metrics::Exporter;
 use super::options::{ServeError, ServeOptions, SinkWord};
 use super::plan::ServePlan;
 use super::report::{Reporter, Totals};
-use super::writer::LogWriter;
+use super::writer::{LaneLogEnd, LogWriter};
 use crate::io::{DiskCall, IoWatch, Listener, LobbySeat};
 use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
@@ -26,6 +26,9 @@ use crate::units::Size;
 /// The part of a stop's time that is left for the end of the logs, at most: until then the disk may
 /// refuse.
 const LOG_END_MAX: Duration = Duration::from_millis(500);
+
+/// The feed of each lane's log, with the call that the committer makes to the lane.
+type LaneFeeds = Vec<(LaneLogEnd, DiskCall)>;
 
 /// Called when the service can't go on.
 type OnServerEnd = Arc<dyn Fn() + Send + Sync>;
@@ -121,12 +124,13 @@ impl Server {
     fn start_lanes(
         &mut self,
         seats: impl Iterator<Item = (Vec<Listener>, LobbySeat)>,
-        feeds: Vec<(LaneFeed, DiskCall)>,
+        feeds: LaneFeeds,
         on_end: &OnServerEnd,
     ) -> Result<(), ServeError> {
         let mut feeds = feeds.into_iter();
         for (lane, (listeners, seat)) in self.plan.lanes.clone().iter().zip(seats) {
-            let (feed, call) = feeds.next().unzip();
+            let (end, call) = feeds.next().unzip();
+            let (feed, known) = end.map(|end: LaneLogEnd| (end.feed, end.known)).unzip();
             let log = feed.as_ref().map(|feed: &LaneFeed| feed.progress().clone()).zip(call);
             let sink = self.sink(feed)?;
             let inputs = LaneInputs {
@@ -134,6 +138,7 @@ impl Server {
                 seat,
                 sink,
                 log,
+                known: known.filter(|_| self.plan.limits.has_producers),
                 stop: Arc::clone(&self.health.drains),
                 stop_by: Arc::clone(&self.stop_by),
                 on_end: Arc::clone(on_end),
@@ -290,7 +295,7 @@ fn start_log(
     plan: &ServePlan,
     seats: &[LobbySeat],
     on_end: &OnServerEnd,
-) -> Result<(Option<LogWriter>, Vec<(LaneFeed, DiskCall)>), ServeError> {
+) -> Result<(Option<LogWriter>, LaneFeeds), ServeError> {
     let calls: Vec<DiskCall> =
         seats.iter().map(|seat| DiskCall::new(seat.bell().clone())).collect();
     let bells = calls.iter().cloned().map(|call| Box::new(move || call.call()) as Box<_>);

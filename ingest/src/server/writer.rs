@@ -14,10 +14,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::options::{DiskErrorWord, ServeError};
+use crate::io::{clock, home_of};
 use crate::log::{
-    BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile, FolderProgress, LaneFeed,
-    LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress, RealDisk, Recovery,
-    RetentionLimits, RowShape, SPACE_KEPT_BYTES, SealedFiles, fix_of, random_epoch,
+    AlignedBytes, BLOCK_BYTES, BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile,
+    FolderProgress, LaneFeed, LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress,
+    ProducerLimits, ProducerTable, RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES,
+    SealedFiles, fix_of, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -30,7 +32,10 @@ pub(super) struct WriterOptions {
     pub segment_bytes: u64,
     pub buffers: BufferSizes,
     pub times: CommitTimes,
+    pub producers: ProducerLimits,
     pub on_disk_error: DiskErrorWord,
+    /// Whether records are written past the page cache.
+    pub is_direct: bool,
     pub retention: RetentionLimits,
 }
 
@@ -43,6 +48,14 @@ pub(super) struct LogWriter {
     outcome: Arc<WriterOutcome>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
+}
+
+/// What a lane gets of its log.
+#[derive(Debug)]
+pub(super) struct LaneLogEnd {
+    pub feed: LaneFeed,
+    /// The requests of its producers that all logs of the folder hold.
+    pub known: ProducerTable,
 }
 
 /// What has become of the writer.
@@ -68,23 +81,26 @@ pub(super) struct WriterEnd {
 
 impl LogWriter {
     /// Opens all logs of the folder, makes whole what a crash has left, and starts the thread.
-    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go on.
+    /// `bells[lane]` is called when the lane's log has got on; `on_end` when the service can't go
+    /// on.
     pub(super) fn start(
         dir: DataDir,
         options: WriterOptions,
         bells: Vec<Box<dyn Fn() + Send>>,
         on_end: Arc<dyn Fn() + Send + Sync>,
-    ) -> Result<(Self, Vec<LaneFeed>), ServeError> {
+    ) -> Result<(Self, Vec<LaneLogEnd>), ServeError> {
         let mut committer = Committer::new(options.times);
         let mut feeds = Vec::new();
-        let (logs, sealed) = open_logs(&dir, options)?;
-        for (lane, (log, on_durable)) in logs.into_iter().zip(bells).enumerate() {
+        let OpenedLogs { logs, known, sealed } = open_logs(&dir, options)?;
+        for ((log, known), on_durable) in logs.into_iter().zip(known).zip(bells) {
+            let lane = feeds.len();
             let refused = |error: LogError| ServeError::Refused(format!("lane {lane}: {error}"));
-            feeds.push(committer.add_lane(log, options.buffers, on_durable).map_err(refused)?);
+            let feed = committer.add_lane(log, options.buffers, on_durable).map_err(refused)?;
+            feeds.push(LaneLogEnd { feed, known });
         }
         committer.retain(options.retention, sealed);
         let folder = committer.folder().clone();
-        let progress = feeds.iter().map(|feed| feed.progress().clone()).collect();
+        let progress = feeds.iter().map(|end| end.feed.progress().clone()).collect();
         let (asks, outcome) = (committer.asks(), Arc::new(WriterOutcome::default()));
         let (alive, ended) = sync_channel(0);
         let thread = WriterThread {
@@ -221,28 +237,43 @@ impl WriterThread {
     }
 }
 
-/// The logs of the lanes that are served, and the sealed segments of all lanes, if old ones are
-/// removed.
-type OpenedLogs = (Vec<LaneLog<RealDisk>>, Vec<SealedFiles<RealDisk>>);
+/// The logs of a data folder.
+struct OpenedLogs {
+    /// Of the lanes that are served.
+    logs: Vec<LaneLog<RealDisk>>,
+    /// For each of these lanes, what is known of its producers.
+    known: Vec<ProducerTable>,
+    /// The sealed segments of all lanes, if old ones are removed.
+    sealed: Vec<SealedFiles<RealDisk>>,
+}
 
-/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed.
+/// Opens the logs of the service's lanes. Other lanes of the folder are made whole and closed: what
+/// they know of producers goes to the lanes that have these now.
 fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeError> {
     let refused =
         |lane: u32| move |error: SinkError| ServeError::Refused(format!("lane {lane}: {error}"));
     let found = dir.lanes().map_err(|error| ServeError::Refused(format!("--data {error}")))?;
     let lanes: BTreeSet<u32> = found.into_iter().chain(0..options.lanes).collect();
-    let (disk, epoch) = (RealDisk::new(dir.mode()), random_epoch());
+    let disk = RealDisk::new(dir.mode()).direct_writes(options.is_direct);
+    let epoch = random_epoch();
     let shape = RowShape { dim: dir.dim(), columns: dir.columns() };
     let now = (Instant::now(), SystemTime::now());
     let (mut logs, mut sealed) = (Vec::new(), Vec::new());
+    let mut known: Vec<_> =
+        (0..options.lanes).map(|_| ProducerTable::new(options.producers)).collect();
+    let heard = clock().now_ns();
     for lane in lanes {
         let folders = dir.lane_folders(lane).map_err(refused(lane))?;
-        probe(disk, &folders, lane)?;
+        probe(disk, &folders, lane, options.is_direct)?;
         let segment_bytes = options.segment_bytes;
         let log_options = LogOptions { segment_bytes, ..LogOptions::new(shape, lane, epoch) };
         let opened = LaneLog::open(disk, folders.clone(), log_options);
         let (mut log, recovery) = opened.map_err(SinkError::from).map_err(refused(lane))?;
         say_recovered(lane, &recovery);
+        for (table, home) in known.iter_mut().zip(0..) {
+            let is_here = |producer| home_of(producer, options.lanes) == home;
+            table.absorb(log.producers(), is_here, heard);
+        }
         let is_served = lane < options.lanes;
         if options.retention.is_set() {
             let found = SealedFiles::found(disk, folders, (lane, is_served), &recovery, now);
@@ -254,12 +285,18 @@ fn open_logs(dir: &DataDir, options: WriterOptions) -> Result<OpenedLogs, ServeE
             log.close().map_err(SinkError::from).map_err(refused(lane))?;
         }
     }
-    Ok((logs, sealed))
+    Ok(OpenedLogs { logs, known, sealed })
 }
 
 fn say_recovered(lane: u32, recovery: &Recovery) {
     for file in &recovery.files {
         notice::warn(format_args!("lane {lane}: after a crash: {file}"));
+    }
+    if recovery.producers_lost {
+        notice::warn(format_args!(
+            "lane {lane}: the file that says which requests of producers are stored is damaged: a \
+             producer that isn't in the live segment is refused as unknown, unless it begins anew"
+        ));
     }
     if !recovery.was_clean {
         notice::warn(format_args!(
@@ -270,7 +307,12 @@ fn say_recovered(lane: u32, recovery: &Recovery) {
 }
 
 /// Finds out before the service is ready whether a lane's files can be written.
-fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeError> {
+fn probe(
+    disk: RealDisk,
+    folders: &LogFolders,
+    lane: u32,
+    is_direct: bool,
+) -> Result<(), ServeError> {
     let refused = |what: String, error: &io::Error| {
         ServeError::Refused(format!(
             "lane {lane}: {what}: {error}{}; or name another folder with --data",
@@ -282,10 +324,21 @@ fn probe(disk: RealDisk, folders: &LogFolders, lane: u32) -> Result<(), ServeErr
         let tried = || {
             let _left_by_a_crash = disk.remove(&path);
             let file = disk.create_new(&path)?;
-            let written = file.write_at(&[0; 4096], 0).and_then(|_| file.sync_data());
-            disk.remove(&path).and(written)
+            let block = AlignedBytes::zeroed(BLOCK_BYTES);
+            let written = file.write_at(&block, 0).and_then(|_| file.sync_data());
+            disk.remove(&path).and(written)?;
+            Ok(file.is_direct())
         };
-        tried().map_err(|error| refused(format!("can't write {}", path.display()), &error))?;
+        let was_direct =
+            tried().map_err(|error| refused(format!("can't write {}", path.display()), &error))?;
+        if is_direct && !was_direct {
+            return Err(ServeError::Refused(format!(
+                "--direct yes: lane {lane}: the file system of {} doesn't write blocks of \
+                 {BLOCK_BYTES} bytes past the page cache; say --direct auto or no, or name \
+                 another folder with --data",
+                folder.display()
+            )));
+        }
     }
     match disk.free_bytes(&folders.open) {
         Ok(free) if free < SPACE_KEPT_BYTES + 4096 => {

@@ -159,9 +159,28 @@ impl OldSegment {
         place.map_or(0, |(at, _, _)| at)
     }
 
-    /// Reads a record batch.
-    pub(crate) fn read(&self, index: usize, rows: &mut StoredRows) -> Result<(), SinkError> {
-        self.0.read(index, rows)
+    /// Reads a record batch whose rows have the sequences from `first` on. Returns the one after
+    /// the last.
+    pub(crate) fn read(
+        &self,
+        index: usize,
+        first: u64,
+        rows: &mut StoredRows,
+    ) -> Result<u64, SinkError> {
+        self.0.read(index, rows)?;
+        let broken = |why: String| {
+            self.0.broken(format!(
+                "the sequence column of the batch at byte {}: {why}",
+                self.at(index)
+            ))
+        };
+        let next = first.checked_add(rows.sequences.len() as u64);
+        let next = next.ok_or_else(|| broken("its sequences don't end".to_owned()))?;
+        let mut due = rows.sequences.iter().copied().zip(first..next);
+        match due.find(|(found, expected)| found != expected) {
+            Some((found, expected)) => Err(broken(format!("it has {found}, not {expected}"))),
+            None => Ok(next),
+        }
     }
 }
 

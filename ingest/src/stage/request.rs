@@ -18,7 +18,7 @@ pub struct ConnId {
 pub struct Request {
     /// The connection that sent it.
     pub conn: ConnId,
-    /// The client's own number; 0 in count mode.
+    /// The client's own number; 0 in count mode. Of a hello, its producer.
     pub sequence: u64,
     /// Vectors in the payload, after their ids if the server has a column for them.
     pub vectors: u32,
@@ -45,13 +45,16 @@ pub struct Verdict {
     pub number: u32,
     /// The outcome.
     pub status: Status,
+    /// With `Ok`, whether a producer repeats a request that was accepted before: its rows aren't
+    /// stored again, and count nowhere.
+    pub is_repeat: bool,
 }
 
 impl Verdict {
     /// A refusal, or the outcome of a frame without vectors.
     #[inline]
     pub(super) const fn of(status: Status) -> Self {
-        Self { number: 0, status }
+        Self { number: 0, status, is_repeat: false }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use slipring::machine::{PinPolicy, pin_current, unpin_current};
 use slipring::pipeline::{ColumnReader, Outcome, Stage, StageError, View};
 
+use super::producers::{ConnProducers, is_hello};
 use super::request::{Request, Verdict};
-use crate::log::{FeedError, LogRows, RowTimes};
+use crate::log::{FeedError, LogRows, RequestMark, RowTimes};
 use crate::sink::{Sink, SinkCounts, SinkTotals};
 use crate::wire::frames::{AckLevel, Limits, Reply, Status};
 
@@ -18,6 +19,7 @@ pub struct SinkStage {
     limits: Limits,
     /// The lower half of the sequence that the next row gets.
     next_row: u32,
+    producers: ConnProducers,
     close_time: Duration,
     stop_by: Arc<OnceLock<Instant>>,
     retries: u64,
@@ -46,7 +48,8 @@ impl SinkStage {
         stop_by: Arc<OnceLock<Instant>>,
     ) -> Self {
         let next_row = sink.next_sequence() as u32;
-        Self { sink, verdicts, limits, next_row, close_time, stop_by, retries: 0 }
+        let producers = ConnProducers::default();
+        Self { sink, verdicts, limits, next_row, producers, close_time, stop_by, retries: 0 }
     }
 
     /// What the sink has completed, for the lane if it stops waiting for this thread.
@@ -75,7 +78,10 @@ impl SinkStage {
             Ok(row) => row[0],
             Err(error) => return Outcome::Fail(format!("the sink's column: {error}")),
         };
-        if verdict.status != Status::Ok || request.reply == Reply::Hello {
+        if verdict.status != Status::Ok || request.reply == Reply::Hello || verdict.is_repeat {
+            if is_hello(request) {
+                self.producers.note_hello(request);
+            }
             return Outcome::Done;
         }
         // The client is told the row that validate counted. It must be the one in the segment.
@@ -92,7 +98,10 @@ impl SinkStage {
         let Some((ids, vectors)) = view.bytes().split_at_checked(id_bytes) else {
             return Outcome::Fail("the sink: a payload ends within its ids".to_owned());
         };
-        let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us) };
+        let sequence = request.sequence;
+        let producer = self.producers.of(request);
+        let mark = producer.map(|producer| RequestMark { producer, sequence });
+        let rows = LogRows { vectors, ids, times: RowTimes::One(request.time_us), mark };
         match self.sink.append(&rows, request.ack == AckLevel::Stored) {
             Ok(()) => {
                 self.next_row = self.next_row.wrapping_add(request.vectors);

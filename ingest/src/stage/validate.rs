@@ -2,29 +2,33 @@
 
 use slipring::pipeline::{ColumnWriter, Outcome, View};
 
+use super::producers::LaneProducers;
 use super::request::{Request, Verdict};
 use super::rows::{RowSums, all_finite};
 use super::score::Score;
-use crate::wire::frames::{ID_BYTES, Limits, Status};
+use crate::wire::frames::{ID_BYTES, Limits, Reply, Status};
 
 /// The handler of the stage `validate`: writes the verdict into its column, and the result of
 /// `score` for each vector into another. A finite sum means that its components are finite, so a
 /// payload is read once for both.
 ///
 /// It decides which vectors are accepted, and in which order, so it numbers them: the first one is
-/// row `first_row`, where the lane's sink continues.
+/// row `first_row`, where the lane's sink continues. With `producers` it also finds the requests
+/// that were accepted before.
 pub fn validator(
     score: Score,
     limits: Limits,
     first_row: u64,
+    mut producers: Option<LaneProducers>,
     mut verdicts: ColumnWriter<Verdict>,
     mut results: ColumnWriter<f32>,
 ) -> impl FnMut(View<'_, Request>) -> Outcome + Send {
     let (rows, dim) = (RowSums::new(), limits.dim as usize);
     let weights = score.weights(dim);
-    let mut next_row = first_row as u32;
+    let mut next_row = first_row;
     move |view| {
         let request = view.meta();
+        let producer = producers.as_ref().and_then(|lane| lane.conns.of(request));
         let verdict = match request.status {
             // A hello is one without vectors.
             Status::Ok => {
@@ -37,16 +41,25 @@ pub fn validator(
                     None => rows.sums(values, dim, out),
                 });
                 match status {
-                    Status::Ok => {
-                        let number = next_row;
-                        next_row = next_row.wrapping_add(request.vectors);
-                        Verdict { number, status }
-                    }
+                    Status::Ok => match (&mut producers, producer) {
+                        (Some(lane), Some(producer)) if request.reply != Reply::Hello => {
+                            match lane.decide(producer, next_row, &view) {
+                                Ok(verdict) => verdict,
+                                Err(error) => return Outcome::Fail(error),
+                            }
+                        }
+                        _ => Verdict { number: next_row as u32, ..Verdict::of(status) },
+                    },
                     refused => refusal(&view, &limits, refused),
                 }
             }
             status => Verdict::of(status),
         };
+        if verdict.status != Status::Ok || request.reply == Reply::Hello {
+            producers.iter_mut().for_each(|lane| lane.note_other(request));
+        } else if !verdict.is_repeat {
+            next_row += u64::from(request.vectors);
+        }
         match verdicts.row(&view) {
             Ok(row) => row[0] = verdict,
             Err(error) => return Outcome::Fail(format!("validate's column: {error}")),
@@ -91,5 +104,5 @@ fn refusal(view: &View<'_, Request>, limits: &Limits, status: Status) -> Verdict
     let at_fault = vectors(view, limits)
         .and_then(|values| values.iter().position(|value| !value.is_finite()))
         .map_or(0, |component| component / limits.dim as usize);
-    Verdict { number: at_fault as u32, status }
+    Verdict { number: at_fault as u32, ..Verdict::of(status) }
 }

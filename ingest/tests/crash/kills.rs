@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -54,7 +55,7 @@ fn what_was_answered_as_stored_survives_every_kill() {
 /// On one data folder; returns the vectors that were acknowledged.
 fn kill_over_and_over(kills: u64, seed: u64) -> u64 {
     let (mut draw, mut ledger, place) = (Draw::new(seed), Ledger::default(), Place::new());
-    let (mut futile, lanes) = (0, 1 + draw.below(2));
+    let (mut futile, mut whole, lanes) = (0, 0, 1 + draw.below(2));
     for kill in 0..kills {
         let when = format!("seed {seed}, before kill {kill}");
         let words = words(&mut draw, lanes);
@@ -62,13 +63,15 @@ fn kill_over_and_over(kills: u64, seed: u64) -> u64 {
             kill_while_it_starts(&place.words(&words), draw.below(60));
         }
         let mut process = Process::start(serve(&place.words(&words)));
-        ledger.check(&place.data(), &when);
+        let there = ledger.check(&place.data(), &when);
+        assert_eq!(there, whole, "{when}: verify had found another number of vectors");
         let acked_before = ledger.acked();
         let clients = Clients::start(&process, &ledger, kill);
         thread::sleep(Duration::from_millis(draw.below(LIFE_MS)));
         process.signal(Signal::KILL);
         process.wait();
         ledger.runs.extend(clients.end());
+        whole = verified(&place.data(), &format!("seed {seed}, after kill {kill}"));
         futile += u64::from(ledger.acked() == acked_before);
     }
     // Some are killed before a sync.
@@ -78,8 +81,21 @@ fn kill_over_and_over(kills: u64, seed: u64) -> u64 {
     let mut process = Process::start(serve(&place.words(&words)));
     let ended = process.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    ledger.check(&place.data(), &format!("seed {seed}, at the end"));
+    let when = format!("seed {seed}, at the end");
+    let there = ledger.check(&place.data(), &when);
+    assert_eq!((there, verified(&place.data(), &when)), (whole, whole), "{when}");
     ledger.acked()
+}
+
+/// The vectors in whole records, as `slipring log verify` counts them, who finds no error: a kill
+/// damages nothing, and what it cut short is no error.
+fn verified(data: &Path, when: &str) -> u64 {
+    let mut command = Command::new(BINARY);
+    let output = command.args(["log", "verify", "--json", "--data"]).arg(data).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(said.lines().last().expect("a last line")).unwrap();
+    assert_eq!((output.status.code(), &last["errors"]), (Some(0), &0.into()), "{when}: {said}");
+    last["vectors"].as_u64().expect("a number")
 }
 
 /// Small and large segments, inline stages and threads, and long and short intervals.

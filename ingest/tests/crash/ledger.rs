@@ -61,9 +61,9 @@ impl Ledger {
     /// a hole, from its first one to one that was sent; those that were acknowledged are among
     /// them. Nobody's vector is there, every component is the one that was sent, and a row that an
     /// answer named is that vector or none: no sequence is given twice. The reader checks that the
-    /// sequences of a lane grow.
+    /// sequences of a lane grow. Returns how many vectors are there.
     #[track_caller]
-    pub fn check(&self, data: &Path, when: &str) {
+    pub fn check(&self, data: &Path, when: &str) -> u64 {
         let mut found: Vec<Vec<u64>> =
             self.runs.iter().map(|run| vec![0; run.connections as usize]).collect();
         let mut named = BTreeMap::new();
@@ -96,7 +96,7 @@ impl Ledger {
                 assert_eq!(other, None, "{at}: an answer gave this row to another vector");
             }
         });
-        read.unwrap_or_else(|error| panic!("{when}: {error}"));
+        let summary = read.unwrap_or_else(|error| panic!("{when}: {error}"));
         for (run, (sent, found)) in self.runs.iter().zip(&found).enumerate() {
             let there: u64 = found.iter().sum();
             assert!(
@@ -106,6 +106,7 @@ impl Ledger {
             );
             assert!(sent.sent.is_none_or(|sent| there <= sent), "{when}: run {run}: {there}");
         }
+        summary.rows
     }
 
     fn generated(&self) -> BTreeMap<u64, VectorRows> {

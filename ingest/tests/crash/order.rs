@@ -230,6 +230,7 @@ fn no_stored_answer_leaves_before_its_sync_returned() {
             ("--commit-interval 1ms", 2, stored(16, 1, 1_000)),
             ("--ack stored", 1, with_mode(Mode::Count, stored(1, 32, 500))),
             ("--ack stored", 1, with_mode(Mode::Count, stored(1, 1, 100))),
+            ("--ack stored", 1, with_mode(Mode::Header1, stored(1, 32, 500))),
         ] {
             let Some((report, verdict)) = traced(words, lanes, load.clone()) else { return };
             assert_eq!(report.accepted.requests, load.count.unwrap(), "{words}: {report}");

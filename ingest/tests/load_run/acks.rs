@@ -47,10 +47,18 @@ struct Script {
     stored_through: fn(u64) -> u64,
     /// A watermark before each answer but the first one, from the answer's sequence.
     watermark: Option<fn(u64) -> u64>,
+    /// It knows producers, and this sequence begins what it takes for repeats, which another lane
+    /// has stored.
+    repeats_from: Option<u64>,
 }
 
-const PLAIN: Script =
-    Script { death: Death::Lives, answers: u64::MAX, stored_through: |_| 0, watermark: None };
+const PLAIN: Script = Script {
+    death: Death::Lives,
+    answers: u64::MAX,
+    stored_through: |_| 0,
+    watermark: None,
+    repeats_from: None,
+};
 
 /// Starts it on a free port. It sends what it was told in its hellos.
 fn scripted(script: Script) -> (Target, std::sync::mpsc::Receiver<Hello>) {
@@ -74,7 +82,8 @@ fn scripted(script: Script) -> (Target, std::sync::mpsc::Receiver<Hello>) {
 }
 
 fn play(stream: &mut TcpStream, script: Script, told: impl Fn(Hello)) -> std::io::Result<()> {
-    let limits = Limits { has_log: true, ..LIMITS };
+    let has_producers = script.repeats_from.is_some();
+    let limits = Limits { has_log: true, has_producers, ..LIMITS };
     let (mut input, mut at, mut answered, mut row) = (Vec::new(), 0, 0, 0);
     loop {
         let mut out = Vec::new();
@@ -93,6 +102,8 @@ fn play(stream: &mut TcpStream, script: Script, told: impl Fn(Hello)) -> std::io
                 continue;
             }
             let (sequence, stored) = (head.sequence, (script.stored_through)(head.sequence));
+            let is_repeat = script.repeats_from.is_some_and(|from| sequence >= from);
+            row = if script.repeats_from == Some(sequence) { 0 } else { row };
             if let Some(through) = script.watermark.filter(|_| answered > 0) {
                 let mut frame = [0; ANSWER_HEADER_BYTES];
                 let stored_through = through(sequence);
@@ -102,7 +113,7 @@ fn play(stream: &mut TcpStream, script: Script, told: impl Fn(Hello)) -> std::io
             let answer = Answer {
                 vectors: head.vectors,
                 sequence,
-                lane: 3,
+                lane: if is_repeat { 2 } else { 3 },
                 first_row: row,
                 stored_through: stored,
                 ..Answer::default()
@@ -258,6 +269,20 @@ fn the_hello_names_level_and_producer() {
     let (to, told) = scripted(PLAIN);
     run(&LoadOptions { verify: false, ..super::options(to) }).unwrap();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [Hello::new(4); 3]);
+}
+
+/// What a producer repeats is where it was stored the first time, also in another lane. Nobody
+/// else's vectors are.
+#[test]
+fn only_repeats_of_a_producer_go_back() {
+    let script = Script { repeats_from: Some(100), ..PLAIN };
+    let (to, _) = scripted(script);
+    let producer = Some(7);
+    let report = run(&LoadOptions { producer, ..one_vector(to) }).unwrap();
+    assert_eq!(report.accepted.vectors, 200);
+    let (to, _) = scripted(script);
+    let error = wrong(run(&one_vector(to)).unwrap_err().error);
+    assert!(matches!(error, WrongAnswer::Lane { expected: 3, got: 2 }), "{error}");
 }
 
 #[test]

@@ -122,7 +122,12 @@ impl Lane {
             let vectors: Vec<u8> = row(sequence).iter().flat_map(|c| c.to_le_bytes()).collect();
             let ids = id(sequence).to_le_bytes();
             let ids = if self.columns.id { &ids[..] } else { &[] };
-            let rows = LogRows { vectors: &vectors, ids, times: RowTimes::One(time(sequence)) };
+            let rows = LogRows {
+                vectors: &vectors,
+                ids,
+                times: RowTimes::One(time(sequence)),
+                mark: None,
+            };
             assert_eq!(self.buffer.append(&rows).unwrap(), 1);
         }
         self.log.append(&mut self.buffer).unwrap();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use slipring_ingest::log::{Disk, RealDisk, RowShape, check_sealed};
+use slipring_ingest::log::{
+    Disk, LogFolders, RealDisk, RowShape, check_live, check_old, check_sealed,
+};
 use slipring_ingest::sink::{Columns, DataMode};
 
 use crate::build::{ALL, Built, DIM, NONE, log, verify};
@@ -100,4 +102,41 @@ fn all_damage_of_a_file_is_found() {
     let offsets: Vec<_> = printed.findings("error").iter().map(|e| e["offset"].clone()).collect();
     assert_eq!(offsets, [8192, 16384]);
     assert_eq!(printed.sums()["vectors"], 3);
+}
+
+/// Whatever is in a file, a check ends with a finding or an error, and never with a panic.
+#[test]
+fn files_of_any_bytes_are_checked() {
+    let built = Built::crashed(ALL, &[3, 1], true);
+    let disk = RealDisk::new(DataMode::default());
+    let shape = RowShape { dim: DIM, columns: ALL };
+    let open = built.data().join(".slipring/lane=0");
+    let folders = LogFolders { open: open.clone(), complete: built.data().join("lane=0") };
+    let part = built.file(".part");
+    let live = fs::read(&part).unwrap();
+    let sealed = fs::read(Built::whole(ALL, 1 << 20, &[3, 1]).file(".arrow")).unwrap();
+    let mut state = 1_u64;
+    let mut below = |end: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % end
+    };
+    for round in 0..400 {
+        let mut bytes = if round % 2 == 0 { live.clone() } else { sealed.clone() };
+        for _ in 0..1 + below(8) {
+            let at = below(bytes.len());
+            match below(5) {
+                0 => bytes[at] = below(256) as u8,
+                1 => bytes[at..].iter_mut().take(8).for_each(|byte| *byte = 0xff),
+                2 => bytes.truncate(at.max(1)),
+                3 => bytes[at..].iter_mut().take(4096).for_each(|byte| *byte = 0),
+                _ => bytes.rotate_left(at / 4096 * 4096),
+            }
+        }
+        fs::write(&part, &bytes).unwrap();
+        let file = disk.open_to_read(&part).unwrap();
+        let _is_damaged = check_live(&disk, &folders, &file, &part, 0, shape);
+        let _is_damaged = check_sealed(&file, &part, 0, (shape, 0));
+        let _is_damaged = check_old(&file, &part, 0, shape);
+    }
 }

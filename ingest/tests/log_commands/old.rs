@@ -100,6 +100,12 @@ fn folders_of_earlier_versions_are_read_as_they_are() {
 fn damage_in_an_old_segment_is_found_where_it_shows() {
     let folder = folder();
     old_folder(folder.path(), false);
+    // The last sequence that there is has none behind it.
+    let last = folder.path().join(format!("lane=0/seg-{}.arrow", u64::MAX));
+    fs::write(&last, old_bytes(u64::MAX - 1, 1, true)).unwrap();
+    assert_eq!(log("verify --json", folder.path()).code, Some(1));
+    assert_eq!(log("ls", folder.path()).code, Some(1));
+    fs::remove_file(last).unwrap();
     let path = folder.path().join("lane=0/seg-00000000000000000025.arrow");
     let whole = fs::read(&path).unwrap();
     let sequence = whole.windows(8).position(|bytes| bytes == 27_u64.to_le_bytes()).unwrap();

@@ -151,6 +151,61 @@ fn what_does_not_belong_there_is_named() {
     assert_eq!((listed.code, &listed.sums()["problems"]), (Some(1), &json!(4)), "{listed:?}");
 }
 
+/// The other files of a folder: a damaged `next`, and what `durable` says of another segment.
+#[test]
+fn the_files_beside_segments_are_checked() {
+    let built = Built::whole(NONE, 1, &[3, 2]);
+    let next = built.file("next");
+    let whole = fs::read_to_string(&next).unwrap();
+    for damaged in ["", "{", &whole.replace("\"next\":5", "\"next\":4")] {
+        fs::write(&next, damaged).unwrap();
+        let printed = verify(&built.data(), 1);
+        assert!(printed.findings("error")[0]["file"].as_str().unwrap().ends_with("/next"));
+        assert_eq!(printed.sums()["vectors"], 5);
+    }
+    fs::write(&next, whole.replace("\"format\":1", "\"format\":2")).unwrap();
+    let printed = verify(&built.data(), 1);
+    assert!(printed.text().contains("format 2, this version knows formats up to 1"), "{printed:?}");
+    fs::remove_file(&next).unwrap();
+    verify(&built.data(), 0);
+}
+
+/// A file of a later version is named, with both formats.
+#[test]
+fn a_later_format_is_named() {
+    let built = Built::whole(NONE, 1, &[3, 2]);
+    let path = built.data().join("lane=0/seg-00000000000000000003.arrow");
+    let mut bytes = fs::read(&path).unwrap();
+    // Figures stand before their names, between zeros.
+    let figure = |bytes: &[u8], name: &str, digits: usize| {
+        let at = bytes.windows(name.len()).position(|found| found == name.as_bytes()).unwrap();
+        let is_figure = |at: &usize| bytes[*at..at + digits].iter().all(u8::is_ascii_hexdigit);
+        (0..at).rev().find(is_figure).unwrap()
+    };
+    let format_at = figure(&bytes[..4096], "slipring.record", 4);
+    bytes[format_at..format_at + 4].copy_from_slice(b"0009");
+    let crc_at = figure(&bytes[..4096], "slipring.crc", 8);
+    bytes[crc_at..crc_at + 8].copy_from_slice(b"00000000");
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[..4096]);
+    bytes[crc_at..crc_at + 8].copy_from_slice(format!("{crc:08x}").as_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let printed = verify(&built.data(), 1);
+    let error = &printed.findings("error")[0];
+    assert_eq!(error["found"], "it has format 9, this version knows formats up to 1");
+    assert_eq!(printed.sums()["vectors"], 3, "the others are read");
+    let csv = log("cat --format csv", &built.data());
+    assert_eq!((csv.code, csv.text().lines().count()), (Some(1), 4), "{csv:?}");
+    // A live one keeps a repair from doing anything.
+    let part = built.data().join(".slipring/lane=0/seg-00000000000000000003.arrow.part");
+    fs::rename(&path, &part).unwrap();
+    for words in ["repair --dry-run", "repair"] {
+        let printed = log(words, &built.data());
+        assert_eq!(printed.code, Some(1), "{words}: {printed:?}");
+        assert!(printed.stderr.contains("has format 9"), "{words}: {printed:?}");
+    }
+    assert_eq!(fs::read(&part).unwrap(), bytes);
+}
+
 /// Without a record the files say what they hold, as in a copy of the lanes alone.
 #[test]
 fn a_copy_of_the_lanes_alone_is_read() {

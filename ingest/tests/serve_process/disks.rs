@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
+use slipring_ingest::wire::frames::Status;
 use slipring_test_support::{wait_until, within};
 
 use crate::support::admin::samples;
@@ -143,6 +144,34 @@ fn refused_writes_are_tried_again_and_nothing_is_lost() {
     });
 }
 
+/// A write that the system makes in part, because of a limit of file sizes here, goes on at the
+/// byte where it stopped.
+#[test]
+fn a_short_write_goes_on_where_it_stopped() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let mut process = Process::start(serve(&place.words("--commit-interval 1ms --metrics 0")));
+        let mut client = Client::count(&process.tcp(), 4);
+        send(&process, &mut client, 0..2);
+        // The third record would begin behind the head and two others.
+        let length = 3 * 4096 + 1000;
+        process.limit(Resource::Fsize, Some(length));
+        client.send(0, &vector(4, 2));
+        assert!(client.answer().is_ok());
+        wait_until("it is refused", || state(&process, "refusing"));
+        let part = ".slipring/lane=0/seg-00000000000000000000.arrow.part";
+        assert_eq!(fs::metadata(place.data().join(part)).unwrap().len(), length);
+        process.limit(Resource::Fsize, None);
+        wait_until("it goes on", || durable(&process) == 3.0);
+        send(&process, &mut client, 3..5);
+        drop(client);
+        let ended = process.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains("raise the file size limit"), "{ended:?}");
+        assert_eq!(data::ids(&place.data(), 4), [0, 1, 2, 3, 4]);
+    });
+}
+
 /// A sync fails, and the bytes are there when they are read again: nothing is lost, later vectors
 /// are in a new segment, and nothing more is written to the old one.
 #[test]
@@ -207,6 +236,86 @@ fn what_a_failed_sync_has_lost_is_said() {
     });
 }
 
+/// The answers that wait for a sync that fails say so, if their vectors aren't on the disk. Those
+/// before and behind it say `ok`, and are right.
+#[test]
+fn a_stored_answer_says_what_its_sync_has_lost() {
+    within(Duration::from_secs(60), || {
+        let faults = ["pwrite64:retval=4096:when=4", "fdatasync:error=EIO:when=3"];
+        for (more, said, code) in [
+            ("--on-disk-error continue", &[true, true, false, true, true][..], 0),
+            ("", &[true, true, false], 1),
+        ] {
+            let place = Place::new();
+            let more = format!("--ack stored {more}");
+            let Some(mut process) = failing(&place, &faults, &more) else { return };
+            let mut client = Client::header1(&process.tcp(), 4);
+            let mut stored = Vec::new();
+            for (id, is_ok) in said.iter().enumerate() {
+                client.send(id as u64, &vector(4, id as u32));
+                let expected = if *is_ok { Status::Ok } else { Status::Failed };
+                assert_eq!(client.answer().status, Some(expected), "{id}");
+                stored.extend(is_ok.then_some(id as u32));
+            }
+            drop(client);
+            let ended = if code == 0 { process.stop() } else { process.wait() };
+            assert_eq!(ended.code, Some(code), "{ended:?}");
+            assert_eq!(count(&ended, "; 1 vectors of it are lost"), 1, "{ended:?}");
+            assert_eq!(data::ids(&place.data(), 4), stored);
+        }
+    });
+}
+
+/// A full disk in header mode: what is accepted is stored once there is space, and the others are
+/// refused on a connection that lives on.
+#[test]
+fn what_a_full_disk_refuses_is_not_stored_and_the_rest_is() {
+    on_small_disk(8, |disk| {
+        disk.leave(400 << 10);
+        let more = "--ack stored --in-flight 64 --metrics 0 --segment-bytes 64KiB";
+        let mut process = Process::start(serve(&words(disk.path(), more)));
+        let mut client = Client::header1(&process.tcp(), 4);
+        let (mut sent, mut answers) = (0, Vec::new());
+        let mut send = |client: &mut Client| {
+            client.send(sent, &vector(4, sent as u32));
+            sent += 1;
+            sent as usize
+        };
+        // The answer to what the disk has no room for waits.
+        while !state(&process, "no-space") {
+            let sent = send(&mut client);
+            wait_until("an answer, or a full disk", || {
+                answers.extend(client.take_answers());
+                answers.len() == sent || state(&process, "no-space")
+            });
+        }
+        for _ in 0..20 {
+            send(&mut client);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        disk.free();
+        wait_until("it goes on", || state(&process, "open"));
+        let sent = (0..10).map(|_| send(&mut client)).max().unwrap();
+        wait_until("all answers", || {
+            answers.extend(client.take_answers());
+            answers.len() == sent
+        });
+        let (mut stored, mut refused) = (Vec::new(), 0);
+        for answer in answers {
+            match answer.status {
+                Some(Status::Ok) => stored.push(answer.sequence as u32),
+                Some(Status::NoSpace) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(client);
+        let ended = process.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(refused > 0 && stored.len() > 10, "{refused} refused, {ended:?}");
+        assert_eq!(data::ids(&disk.path().join("data"), 4), stored);
+    });
+}
+
 /// The sync that belongs to the last sealing fails: what is on the disk is sealed all the same.
 #[test]
 fn a_failed_sync_of_a_segments_end_loses_nothing() {
@@ -268,7 +377,7 @@ fn flipped_bits_cost_their_record_alone() {
 /// Writes this format into a segment's footer, where it has four digits.
 fn set_format(path: &Path, format: u8) {
     let mut bytes = fs::read(path).unwrap();
-    let is_format = |found: &[u8]| found.starts_with(b"\x04\0\0\0000");
+    let is_format = |found: &[u8]| found.starts_with(b"\x04\x00\x00\x00000");
     let at = bytes.windows(8).rposition(is_format).expect("a format");
     bytes[at + 7] = b'0' + format;
     fs::write(path, bytes).unwrap();

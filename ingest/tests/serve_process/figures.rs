@@ -4,15 +4,21 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use slipring_ingest::log::{AlignedBytes, BLOCK_BYTES, Disk, DiskFile, RealDisk};
+use slipring_ingest::sink::DataMode;
 use slipring_test_support::{wait_until, within};
 
 use crate::support::admin::{got, said_to, samples, try_said_to};
 use crate::support::client::Client;
-use crate::support::process::{Ended, Place, Process, is_log_line, log_text, refused, serve};
-use crate::support::vector;
+use crate::support::data::SmallDisk;
+use crate::support::process::{
+    Ended, Place, Process, is_log_line, log_text, refused, serve, words,
+};
+use crate::support::{data, vector};
 
 /// Names of samples of lane 0: requests whose answers are sent, and events and latencies of a
 /// stage.
@@ -309,6 +315,63 @@ fn the_hinted_options_serve_the_same() {
             assert!(!words.contains("--pool 32MiB"), "nearly all of it was never used: {line}");
             let again = served(&format!("{words} --reclaim {policy}"));
             assert!(!hint(&again).contains("full"), "{words}: {}", hint(&again));
+        }
+    });
+}
+
+/// Whether a folder's file system writes past the page cache.
+fn can_write_direct(folder: &Path) -> bool {
+    let disk = RealDisk::new(DataMode::default()).direct_writes(true);
+    let file = disk.create_new(&folder.join("tried")).unwrap();
+    file.write_at(&AlignedBytes::zeroed(BLOCK_BYTES), 0).unwrap();
+    file.is_direct()
+}
+
+/// What the figures say of the records of a service in this folder.
+fn direct_figure(folder: &Path, word: &str) -> f64 {
+    let more = format!("--metrics 0 --direct {word} --report-every 10ms --data-mode 0600");
+    let mut process = Process::start(serve(&words(folder, &more)));
+    let mut client = Client::count(&process.tcp(), 4);
+    client.send(0, &vector(4, 1));
+    assert!(client.answer().is_ok());
+    let figure = |name: &str| samples(&process)[&format!("slipring_log_{name}{{lane=\"0\"}}")];
+    wait_until("it is on the disk", || figure("durable_sequence") > 0.0);
+    let direct = figure("direct");
+    std::thread::sleep(Duration::from_millis(50));
+    let ended = process.stop();
+    let said = if direct > 0.0 { "past the page cache" } else { "through the page cache" };
+    assert!(ended.code == Some(0) && ended.stderr.contains(said), "{ended:?}");
+    assert_eq!(data::ids(&folder.join("data"), 4), [1]);
+    std::fs::remove_dir_all(folder.join("data")).unwrap();
+    direct
+}
+
+/// Records are written past the page cache if that was asked for; a file system that can't is
+/// refused at the start.
+#[test]
+fn direct_writes_are_made_or_refused() {
+    within(Duration::from_secs(60), || {
+        let check = |folder: &Path| {
+            let can = can_write_direct(folder);
+            if can {
+                assert_eq!(direct_figure(folder, "yes"), 1.0);
+            } else {
+                let parts = ["--direct yes", "past the page cache", "--direct auto"];
+                refused(serve(&words(folder, "--direct yes")), 1, &parts);
+            }
+            // What was measured says nothing for it yet.
+            ["auto", "no"].iter().for_each(|word| assert_eq!(direct_figure(folder, word), 0.0));
+            can
+        };
+        let place = Place::new();
+        println!("the machine's disk: {}", check(place.folder.path()));
+        match SmallDisk::mount(16) {
+            Ok(disk) => println!("tmpfs: {}", check(disk.path())),
+            Err(why) => println!("no tmpfs here: {why}"),
+        }
+        match SmallDisk::mount_ramfs() {
+            Ok(disk) => assert!(!check(disk.path()), "ramfs has no other way"),
+            Err(why) => println!("no ramfs here: {why}"),
         }
     });
 }

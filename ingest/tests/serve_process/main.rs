@@ -8,6 +8,7 @@ mod figures;
 mod folder;
 mod limits;
 mod log;
+mod producers;
 mod retention;
 mod stop;
 mod times;

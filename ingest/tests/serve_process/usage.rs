@@ -30,10 +30,10 @@ fn what_no_memory_could_hold_is_usage() {
             &["--window is 2MiB", "at most --pool, 1MiB", "raise --pool"],
         ),
         // A segment that is sealed would have to go at once.
-        ("--retain-bytes 0", &["--retain-bytes is 0", "256MiB", "--segment-bytes"]),
+        ("--retain-bytes 0", &["--retain-bytes is 0", "need 256MiB", "lower --segment-bytes"]),
         (
             "--retain-bytes 100MiB --segment-bytes 64MiB --lanes 2",
-            &["--retain-bytes is 100MiB", "2 lanes", "at least that", "128MiB"],
+            &["--retain-bytes is 100MiB", "--lanes 2", "need 128MiB", "at least that"],
         ),
         ("--retain-for 0s", &["--retain-for is 0s", "at least 1s"]),
         ("--retain-for 999ms", &["--retain-for is 999ms", "at least 1s"]),

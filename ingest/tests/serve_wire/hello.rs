@@ -64,8 +64,6 @@ fn each_field_is_refused_by_name() {
             (12, Status::NoSuchToken),
             (13, Status::NoSuchToken),
             (14, Status::ReservedNotZero),
-            (16, Status::NoSuchProducer),
-            (23, Status::NoSuchProducer),
         ];
         for (at, status) in fields {
             let mut client = silent(&service);

@@ -4,12 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acks;
 mod caps;
 mod columns;
 mod frames;
 mod hello;
 mod order;
 mod peers;
+mod producers;
 mod shapes;
 
 use slipring_ingest::wire::frames::Mode;

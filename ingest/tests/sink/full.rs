@@ -57,7 +57,7 @@ impl Writer {
         let count = if self.rest > 0 { self.rest } else { count };
         let values = rows(self.taken, count);
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let rows = LogRows { vectors: &bytes, ids: &[], times: RowTimes::One(0) };
+        let rows = LogRows { vectors: &bytes, ids: &[], times: RowTimes::One(0), mark: None };
         match self.feed.append(&rows, false) {
             Ok(()) => {
                 self.taken += count as u64;

@@ -49,7 +49,7 @@ impl Lane {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let (mut vectors, mut ids) = (&bytes[..], ids);
         loop {
-            let rows = LogRows { vectors, ids, times: RowTimes::One(time) };
+            let rows = LogRows { vectors, ids, times: RowTimes::One(time), mark: None };
             let taken = self.buffer.append(&rows)?;
             vectors = &vectors[taken * self.vector_bytes..];
             ids = &ids[(taken * 8).min(ids.len())..];

@@ -25,6 +25,11 @@ impl SmallDisk {
         Self::mounted(&["-t", "tmpfs", "-o", &size, "slipring-test"])
     }
 
+    /// Mounts a ramfs, which has no size and can't be written past the page cache.
+    pub fn mount_ramfs() -> Result<Self, String> {
+        Self::mounted(&["-t", "ramfs", "slipring-test"])
+    }
+
     /// Mounts ext4 in a file, or returns why that is impossible.
     pub fn mount_file(mib: u32) -> Result<Self, String> {
         let folder = super::folder();

@@ -83,7 +83,8 @@ fn every_kind_of_damage_is_noticed() {
     let (mut log, _) = LaneLog::open(disk, folders, options).unwrap();
     let mut buffer = log.buffer(1, 0).unwrap();
     let vectors = [0.5_f32; DIM as usize].map(f32::to_le_bytes);
-    let rows = LogRows { vectors: vectors.as_flattened(), ids: &[], times: RowTimes::One(0) };
+    let rows =
+        LogRows { vectors: vectors.as_flattened(), ids: &[], times: RowTimes::One(0), mark: None };
     buffer.append(&rows).unwrap();
     log.append(&mut buffer).unwrap();
     log.close().unwrap();

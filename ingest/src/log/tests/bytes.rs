@@ -27,11 +27,11 @@ fn write(log: &mut LaneLog<SimDisk>, records: &[usize]) -> std::path::PathBuf {
     for rows in records {
         buffer.clear();
         for _ in 0..*rows {
-            assert!(Row::of(number).append(&mut buffer));
+            let mark = RequestMark { producer: 7, sequence: number + 1 };
+            let mark = Some(mark).filter(|_| number == log.next_sequence());
+            assert!(Row::of(number).append_marked(mark, &mut buffer));
             number += 1;
         }
-        let mark = ProducerMark { producer: 7, sequence: number, row: log.next_sequence() };
-        assert!(buffer.mark(mark));
         log.append(&mut buffer).unwrap();
     }
     log.segment().unwrap().path().to_owned()
@@ -110,6 +110,7 @@ fn a_buffer_takes_what_fits_and_refuses_what_are_no_rows() {
         vectors: &[0; 3 * DIM as usize * 4][..bytes * DIM as usize * 4],
         ids: &[0; 24][..bytes * 8],
         times: RowTimes::One(0),
+        mark: None,
     };
     for wrong in [
         LogRows { vectors: &[0; 11], ..three(1) },
@@ -126,8 +127,13 @@ fn a_buffer_takes_what_fits_and_refuses_what_are_no_rows() {
         (2, 0, true)
     );
     assert_eq!(buffer.append(&three(1)).unwrap(), 0, "it is full");
-    let mark = ProducerMark { producer: 1, sequence: 2, row: 3 };
-    assert_eq!((buffer.mark(mark), buffer.mark(mark)), (true, false));
+    buffer.clear();
+    // A producer's request isn't divided, and each takes one of the places for marks.
+    let mark = Some(RequestMark { producer: 1, sequence: 2 });
+    for (rows, taken) in [(3, 0), (0, 0), (1, 1), (1, 0)] {
+        assert_eq!(buffer.append(&LogRows { mark, ..three(rows) }).unwrap(), taken, "{rows}");
+    }
+    assert_eq!(buffer.append(&three(1)).unwrap(), 1, "without a mark there is room");
     buffer.clear();
     assert_eq!((buffer.rows(), buffer.room(), buffer.is_closed()), (0, 2, false));
     for (rows, marks, text) in [
@@ -171,7 +177,7 @@ fn shapes_have_their_own_layout() {
         let mut buffer = log.buffer(50, 0).unwrap();
         let vectors = vec![0x3f; shape.vector_bytes() * 50];
         let ids: &[u8] = if id { &[5; 400] } else { &[] };
-        let rows = LogRows { vectors: &vectors, ids, times: RowTimes::One(9) };
+        let rows = LogRows { vectors: &vectors, ids, times: RowTimes::One(9), mark: None };
         assert_eq!(buffer.append(&rows).unwrap(), 50);
         log.append(&mut buffer).unwrap();
         let record = RecordView::decode(buffer.record().unwrap(), shape, 4096).unwrap();

@@ -30,7 +30,7 @@ fn offer(feed: &mut LaneFeed, rows: &[Row], is_wanted: bool, now: Instant) -> bo
     let vectors: Vec<u8> = rows.iter().flat_map(|row| row.vector.clone()).collect();
     let ids: Vec<u8> = rows.iter().flat_map(|row| row.id.to_le_bytes()).collect();
     let times: Vec<u8> = rows.iter().flat_map(|row| row.time.to_le_bytes()).collect();
-    let rows = LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times) };
+    let rows = LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times), mark: None };
     feed.offer(&rows, is_wanted, || now).unwrap()
 }
 
@@ -211,7 +211,7 @@ fn a_close_seals_everything_and_ends() {
     assert_eq!(bench.feed.close(bench.now), Ok(()));
     let more = Row::of(20);
     let vectors = more.vector.as_slice();
-    let rows = LogRows { vectors, ids: &[0; 8], times: RowTimes::One(0) };
+    let rows = LogRows { vectors, ids: &[0; 8], times: RowTimes::One(0), mark: None };
     assert!(matches!(bench.feed.append(&rows, false), Err(FeedError::Ended(_))));
     let (log, recovery) = open(&disk, 2).unwrap();
     assert!(recovery.was_clean && log.next_sequence() == 20);

@@ -265,7 +265,7 @@ fn a_live_segment_of_a_later_version_is_refused_and_left_as_it_is() {
         let found = bytes.windows(digits.len()).position(|window| window == digits);
         found.expect("a figure of the head") + 4
     };
-    let format = at(b"\x04\0\0\00001", &bytes);
+    let format = at(b"\x04\x00\x00\x000001", &bytes);
     bytes[format + 3] = b'2';
     disk.put(&path, bytes.clone());
     let (_, recovery) = open(&disk, 2);

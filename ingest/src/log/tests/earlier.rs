@@ -115,7 +115,7 @@ fn a_closed_folder_goes_on_and_stays_readable() {
     let mut buffer = log.buffer(1, 0).unwrap();
     let vector = 25_f32.to_le_bytes().repeat(3);
     let (ids, times) = (&32_u64.to_le_bytes()[..], RowTimes::One(25));
-    assert_eq!(buffer.append(&LogRows { vectors: &vector, ids, times }).unwrap(), 1);
+    assert_eq!(buffer.append(&LogRows { vectors: &vector, ids, times, mark: None }).unwrap(), 1);
     log.append(&mut buffer).unwrap();
     let sealed = log.close().unwrap().unwrap();
     assert_eq!(salvaged(&sealed.path, 25), [25]);

@@ -23,8 +23,11 @@ fn open(disk: &SimDisk, epoch: u64) -> (LaneLog<SimDisk>, Recovery) {
 fn append(log: &mut LaneLog<SimDisk>, rows: u64) {
     let mut buffer = log.buffer(rows as usize, 4).unwrap();
     let first = log.next_sequence();
-    (first..first + rows).for_each(|number| assert!(Row::of(number).append(&mut buffer)));
-    assert!(buffer.mark(ProducerMark { producer: 3, sequence: first * 2, row: first }));
+    for number in first..first + rows {
+        let mark = RequestMark { producer: 3, sequence: first * 2 };
+        let mark = Some(mark).filter(|_| number + 1 == first + rows);
+        assert!(Row::of(number).append_marked(mark, &mut buffer));
+    }
     log.append(&mut buffer).unwrap();
 }
 
@@ -82,12 +85,15 @@ fn a_merged_segment_has_the_same_rows_and_marks_in_fewer_batches() {
     let disk = SimDisk::new(1);
     let (mut log, small) = sealed(&disk, &records);
     let (rows, marks_before) = (found(&disk), marks(&disk, &small.path));
+    let sealed_at = disk.modified(&small.path).unwrap();
+    disk.set_time(sealed_at + Duration::from_secs(60));
     assert!(log.has_small() && marks_before.len() == records.len());
     let merged = merge(&mut log).unwrap().unwrap();
     assert_eq!((merged.path.clone(), found(&disk)), (small.path, rows.clone()));
     assert_eq!((merged.first_sequence, merged.next_sequence), (0, rows.len() as u64));
     assert!(merged.records <= 3 && merged.file_bytes * 5 < small.file_bytes, "{merged:?}");
     assert_eq!(marks(&disk, &merged.path), marks_before);
+    assert_eq!(disk.modified(&merged.path).unwrap(), sealed_at, "it is as old as it was");
     assert!(!is_left(&disk, ".new") && !log.has_small());
     // Arrow's own readers find them.
     let bytes = disk.content(&merged.path).unwrap();
@@ -353,7 +359,7 @@ impl Slow {
     }
 
     fn offer(&mut self, vectors: &[u8], ids: &[u8]) {
-        let (now, rows) = (self.now, LogRows { vectors, ids, times: RowTimes::One(7) });
+        let (now, rows) = (self.now, LogRows { vectors, ids, times: RowTimes::One(7), mark: None });
         while !self.feed.offer(&rows, false, || now).unwrap() {
             self.round();
         }

@@ -6,6 +6,8 @@ mod damage;
 mod earlier;
 mod merges;
 mod page;
+mod producer_crashes;
+mod producers;
 mod random;
 mod real;
 mod retention;

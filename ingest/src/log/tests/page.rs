@@ -72,10 +72,10 @@ fn example() -> (Vec<u8>, Vec<u8>) {
     let mut buffer = log.buffer(16, 1).unwrap();
     let vectors: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
     let ids = [41_u64.to_le_bytes(), 42_u64.to_le_bytes()].concat();
-    let rows =
-        LogRows { vectors: &vectors, ids: &ids, times: RowTimes::One(1_700_000_000_000_000) };
+    let mark = Some(RequestMark { producer: 9, sequence: 3 });
+    let times = RowTimes::One(1_700_000_000_000_000);
+    let rows = LogRows { vectors: &vectors, ids: &ids, times, mark };
     assert_eq!(buffer.append(&rows).unwrap(), 2);
-    assert!(buffer.mark(ProducerMark { producer: 9, sequence: 3, row: 0 }));
     log.append(&mut buffer).unwrap();
     let file = disk.content(log.segment().unwrap().path()).unwrap();
     let (head, record) = file.split_at(4096);

@@ -30,6 +30,10 @@ fn a_log_is_the_same_through_the_page_cache_and_past_it() {
             log.append(&mut buffer).unwrap();
             log.sync().unwrap();
         }
+        // Head and records have left it as the file system gave it.
+        let other = disk.create_new(&dir.path().join("other")).unwrap();
+        assert_eq!(log.segment().unwrap().file().is_direct(), other.is_direct());
+        assert!(direct || !other.is_direct());
         let live = log.segment().unwrap().path().to_owned();
         let file = disk.open(&live, ReadFrom::Disk).unwrap();
         assert_eq!(read_rows(&file, &live, 0, file.len().unwrap()).unwrap().len(), 101);
@@ -81,4 +85,24 @@ fn reserved_space_makes_no_zeros() {
     file.sync_data().unwrap();
     let mut bytes = [9; 8];
     assert_eq!((file.read_at(&mut bytes, 0).unwrap(), &bytes[..4]), (4, &b"\0\0ab"[..]));
+}
+
+/// A write that can't go past the page cache, as behind a short one, goes through it, and so does
+/// all that follows.
+#[test]
+fn what_isnt_aligned_goes_through_the_page_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let file = RealDisk::new(DataMode::default()).direct_writes(true).create_new(&path).unwrap();
+    let mut block = AlignedBytes::zeroed(8192);
+    block.fill(1);
+    file.write_at(&block[..4096], 0).unwrap();
+    println!("past the page cache: {}", file.is_direct());
+    // The first 1,000 bytes of a block were written, and then the rest.
+    file.write_at(&block[..1000], 4096).unwrap();
+    assert!(!file.is_direct());
+    file.write_at(&block[1000..4096], 4096 + 1000).unwrap();
+    file.write_at(&block, 8192).unwrap();
+    file.sync_data().unwrap();
+    assert!(!file.is_direct() && fs::read(&path).unwrap() == [1; 16_384]);
 }

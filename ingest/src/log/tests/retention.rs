@@ -103,7 +103,8 @@ impl Bench {
         let vectors: Vec<u8> = rows.iter().flat_map(|row| row.vector.clone()).collect();
         let ids: Vec<u8> = rows.iter().flat_map(|row| row.id.to_le_bytes()).collect();
         let times: Vec<u8> = rows.iter().flat_map(|row| row.time.to_le_bytes()).collect();
-        let rows = LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times) };
+        let rows =
+            LogRows { vectors: &vectors, ids: &ids, times: RowTimes::Each(&times), mark: None };
         let now = self.now;
         assert!(self.feeds[lane].offer(&rows, true, || now).unwrap());
         self.run();
@@ -428,7 +429,7 @@ impl World {
 
 #[test]
 fn a_crash_during_a_removal_leaves_no_hole() {
-    let crashes = number_of("SLIPRING_LOG_CRASHES", 120);
+    let crashes = number_of("SLIPRING_LOG_CRASHES", 1_200) / 10;
     let (first, mut done, mut removed) = (number_of("SLIPRING_LOG_SEED", 1), 0, 0);
     for seed in first.. {
         let (random, disk) = (Random(seed), SimDisk::new(seed ^ 0x5555));

@@ -37,13 +37,18 @@ impl Row {
 
     /// Appends the row to a buffer, and whether it fits.
     pub fn append(&self, buffer: &mut RecordBuffer) -> bool {
+        self.append_marked(None, buffer)
+    }
+
+    /// The same, as a producer's request.
+    pub fn append_marked(&self, mark: Option<RequestMark>, buffer: &mut RecordBuffer) -> bool {
         let (id, time) = (self.id.to_le_bytes(), self.time.to_le_bytes());
         let times = if self.id.is_multiple_of(2) {
             RowTimes::One(self.time)
         } else {
             RowTimes::Each(&time)
         };
-        buffer.append(&LogRows { vectors: &self.vector, ids: &id, times }).unwrap() == 1
+        buffer.append(&LogRows { vectors: &self.vector, ids: &id, times, mark }).unwrap() == 1
     }
 }
 

@@ -515,6 +515,13 @@ impl DiskFile for SimFile {
         Ok(state.inodes[self.inode].cache.len() as u64)
     }
 
+    fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.enter_refusing()?;
+        state.inodes[self.inode].modified = time;
+        Ok(())
+    }
+
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         let mut state = self.disk.state();
         state.enter_refusing()?;

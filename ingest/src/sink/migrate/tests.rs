@@ -31,7 +31,7 @@ fn old_folder() -> tempfile::TempDir {
             let vectors: Vec<u8> =
                 [row as f32, 0.5].iter().flat_map(|value| value.to_le_bytes()).collect();
             let times = RowTimes::One(0);
-            buffer.append(&LogRows { vectors: &vectors, ids: &[], times }).unwrap();
+            buffer.append(&LogRows { vectors: &vectors, ids: &[], times, mark: None }).unwrap();
             log.append(&mut buffer).unwrap();
         }
         log.close().unwrap();

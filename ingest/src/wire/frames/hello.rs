@@ -134,13 +134,18 @@ pub(super) fn hello_refusal(bytes: &[u8], limits: &Limits) -> Option<Status> {
         Some(Status::IdsMissing)
     } else if u16_at(bytes, hello_at::TOKEN_BYTES) != 0 {
         Some(Status::NoSuchToken)
-    } else if u64_at(bytes, hello_at::PRODUCER) != 0 {
+    } else if producer_of(bytes) != 0 && !limits.has_producers {
         Some(Status::NoSuchProducer)
     } else if reserved != 0 {
         Some(Status::ReservedNotZero)
     } else {
         None
     }
+}
+
+/// The producer that a hello names; 0 if it names none.
+pub(super) fn producer_of(bytes: &[u8]) -> u64 {
+    u64_at(bytes, hello_at::PRODUCER)
 }
 
 /// Whether the server gives the acknowledgement with this number.
@@ -154,7 +159,7 @@ pub fn decode_hello(bytes: &[u8; REQUEST_HEADER_BYTES]) -> Hello {
         dim: u32_at(bytes, hello_at::DIM),
         ids: bytes[hello_at::COLUMNS] & COLUMN_ID != 0,
         ack: AckLevel::from_wire(bytes[hello_at::ACK_LEVEL]).unwrap_or_default(),
-        producer: u64_at(bytes, hello_at::PRODUCER),
+        producer: producer_of(bytes),
     }
 }
 
@@ -223,6 +228,7 @@ pub fn decode_hello_answer(bytes: &[u8]) -> Result<Option<HelloAnswer>, AnswerEr
             max_vectors: u32_at(bytes, hello_answer_at::MAX_VECTORS),
             columns: WireColumns { id: columns & COLUMN_ID != 0, time: columns & COLUMN_TIME != 0 },
             has_log: false,
+            has_producers: false,
         },
         lane: u16_at(bytes, hello_answer_at::LANE),
         in_flight_max: u16_at(bytes, hello_answer_at::IN_FLIGHT),

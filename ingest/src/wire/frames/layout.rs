@@ -232,6 +232,8 @@ pub struct Limits {
     /// Whether the server has a log, so that an answer can mean stored. Only a server knows: a
     /// hello's answer doesn't say it.
     pub has_log: bool,
+    /// Whether the server knows producers. Only a server knows this, too.
+    pub has_producers: bool,
 }
 
 /// Limits that a server can't start with.
@@ -250,7 +252,7 @@ impl Limits {
     /// Limits of a server without a log, and without columns that clients have to know of.
     pub const fn new(dim: u32, max_vectors: u32) -> Limits {
         let columns = WireColumns { id: false, time: false };
-        Limits { dim, max_vectors, columns, has_log: false }
+        Limits { dim, max_vectors, columns, has_log: false, has_producers: false }
     }
 
     /// Bytes of the ids of `vectors` vectors.

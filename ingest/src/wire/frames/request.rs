@@ -1,6 +1,6 @@
 //! Requests: [`front`] reads them for the server, [`encode_request`] writes them for a client.
 
-use super::hello::hello_refusal;
+use super::hello::{hello_refusal, producer_of};
 use super::layout::{
     COUNT_HEADER_BYTES, F32_BYTES, FLAG_IDS, FLAG_SCORES, HEADER1_BYTES, ID_BYTES, KIND_AT,
     KIND_HELLO, KIND_REQUEST, Limits, MAGIC, Mode, REQUEST_HEADER_BYTES, VECTORS_MAX, VERSION,
@@ -41,7 +41,8 @@ pub struct FrameHead {
     pub payload_bytes: u32,
     /// Vectors that the header announces.
     pub vectors: u32,
-    /// The client's own number, returned in the answer; 0 in count mode and for a hello.
+    /// The client's own number, returned in the answer; 0 in count mode. Of a hello, its
+    /// producer.
     pub sequence: u64,
     /// If set, skip the payload and answer with this status. The connection continues, unless the
     /// frame is a hello.
@@ -183,7 +184,7 @@ fn hello_front(bytes: &[u8], limits: &Limits) -> Front {
         header_bytes: REQUEST_HEADER_BYTES as u32,
         payload_bytes: 0,
         vectors: 0,
-        sequence: 0,
+        sequence: producer_of(bytes),
         refusal: hello_refusal(bytes, limits),
         reply: Reply::Hello,
     })

@@ -58,8 +58,8 @@ fn the_examples_are_what_the_code_writes() {
         encode_answer(mode, &answer, &mut bytes);
         bytes
     };
-    let hello = |status, ack| {
-        let limits = Limits::new(2, 64);
+    let hello = |dim, status, ack| {
+        let limits = Limits::new(dim, 64);
         hello_answer(&HelloAnswer { status, limits, lane: 1, in_flight_max: 64, ack }).to_vec()
     };
     let asked = |ack| {
@@ -74,9 +74,9 @@ fn the_examples_are_what_the_code_writes() {
     let written = BTreeMap::from([
         ("hello", asked(AckLevel::Received)),
         ("hello-stored", asked(AckLevel::Stored)),
-        ("hello-answer", hello(Status::Ok, AckLevel::Received)),
-        ("hello-answer-stored", hello(Status::Ok, AckLevel::Stored)),
-        ("hello-refusal", hello(Status::WrongDimension, AckLevel::Received)),
+        ("hello-answer", hello(2, Status::Ok, AckLevel::Received)),
+        ("hello-answer-stored", hello(2, Status::Ok, AckLevel::Stored)),
+        ("hello-refusal", hello(4, Status::WrongDimension, AckLevel::Received)),
         ("watermark", watermark.to_vec()),
         ("header-request", request(Mode::Header, 7)),
         ("header-request-with-ids", with_ids),
