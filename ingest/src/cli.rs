@@ -567,6 +567,9 @@ mod tests {
         }
     }
 
+    const FORMER_AND_NEW: [&str; 10] =
+        ["slipring", "load", "--to", "h:1", "--dim", "1", "--window", "1", "--in-flight", "1"];
+
     #[test]
     fn bad_usage_exits_2_and_help_exits_0() {
         for (line, code) in [
@@ -578,21 +581,7 @@ mod tests {
             (&["slipring", "serve", "--help"], 0),
             (&["slipring", "--version"], 0),
             (&["slipring", "-V"], 0),
-            (
-                &[
-                    "slipring",
-                    "load",
-                    "--to",
-                    "h:1",
-                    "--dim",
-                    "1",
-                    "--window",
-                    "1",
-                    "--in-flight",
-                    "1",
-                ],
-                2,
-            ),
+            (&FORMER_AND_NEW[..], 2),
         ] {
             assert_eq!(
                 command().try_get_matches_from(line).unwrap_err().exit_code(),
