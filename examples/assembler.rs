@@ -56,6 +56,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert!(dequeuer.dequeue()?.is_none(), "the clean end");
     let copied = streams.map(|assembler| assembler.stats().copied_bytes);
     assert_eq!(copied, [0, 57_000], "one segment needs no copy, several need one");
+    for (stream, (message, copied)) in messages.iter().zip(copied).enumerate() {
+        let bytes = message.len();
+        println!(
+            "stream {stream}: a message of {bytes} bytes arrived, {copied} of them were copied"
+        );
+    }
     Ok(())
 }
 

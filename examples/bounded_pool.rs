@@ -35,13 +35,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let three = waiting.get(4000)?;
     dropper.join().expect("the thread ends");
     assert_eq!(waiting.stats().classes[0].waits, 2);
+    println!("wait: the third buffer came when one of the two was returned");
     drop((two, three));
 
     // Refuse: the error names the class, its bound and the fix.
     let refusing = pool(AtLimit::Refuse)?;
     let _held = (refusing.get(1)?, refusing.get(1)?);
     let refused = refusing.get(1).expect_err("both are in use");
-    println!("{refused}");
+    println!("refuse: as intended, the third buffer was refused: {refused}");
     assert_eq!(refusing.stats().classes[0].refusals, 1);
 
     // Fresh: beyond the bound, buffers come from the system's allocator and are counted.
@@ -49,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let held = [fresh.get(1)?, fresh.get(1)?, fresh.get(1)?];
     assert_eq!(held.map(|buf| buf.is_direct()), [false, false, true]);
     assert_eq!(fresh.stats().direct.in_use, 0, "freed, not kept");
+    println!("fresh: the third buffer came from the system's allocator, and was freed");
     Ok(())
 }
 

@@ -139,6 +139,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::thread::spawn(|| {
         STOP.store(std::io::stdin().read_to_end(&mut Vec::new()).is_ok(), Ordering::Release)
     });
+    println!(
+        "listening on {}; the end of standard input ends it, in a terminal with Ctrl-D",
+        listener.local_addr()?
+    );
     println!("{:?}", serve(&listener, &STOP, |_| Ok(()))?);
     Ok(())
 }

@@ -19,6 +19,9 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Nothing was measured.
+    pub const NONE: Self = Self { count: 0, us: None };
+
     /// The quantiles of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram_ns: &Histogram<u64>) -> Self {

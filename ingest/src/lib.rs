@@ -26,5 +26,6 @@ pub mod sink;
 pub mod stage;
 pub mod sweep;
 pub mod units;
+mod usage;
 pub mod vectors;
 pub mod wire;

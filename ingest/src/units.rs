@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Longest time that an option accepts. It keeps every sum of nanoseconds within 64 bits.
 pub const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// What sizes look like, in an error.
+const SIZES: &str = "a whole number of bytes, or of a unit: 4096, 64KiB, 64MiB, 2GiB or 1TiB";
+
 /// A number of bytes, as people write it: 4096, 64MiB, 2GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
@@ -16,24 +19,32 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let not_a_size = || format!("{text:?} isn't a size: say {SIZES}");
         let unit: u64 = match &text[digits..] {
             "" | "B" => 1,
             "KiB" | "K" | "k" => 1 << 10,
             "MiB" | "M" => 1 << 20,
             "GiB" | "G" => 1 << 30,
-            other => return Err(format!("{other:?} isn't a unit: say 4096, 64KiB, 64MiB or 2GiB")),
+            "TiB" | "T" => 1 << 40,
+            unit if digits > 0 && unit.chars().all(char::is_alphabetic) => {
+                return Err(format!("{unit:?} isn't a unit: say {SIZES}"));
+            }
+            _ => return Err(not_a_size()),
         };
-        let count: u64 = text[..digits]
-            .parse()
-            .map_err(|_| format!("{text:?} isn't a size: say 4096, 64KiB, 64MiB or 2GiB"))?;
-        count.checked_mul(unit).map(Size).ok_or_else(|| format!("{text} doesn't fit 64 bits"))
+        if digits == 0 {
+            return Err(not_a_size());
+        }
+        let count: Option<u64> = text[..digits].parse().ok();
+        count.and_then(|count| count.checked_mul(unit)).map(Size).ok_or_else(|| {
+            format!("{text} is too large: there are 64 bits, so say less than {}TiB", 1 << 24)
+        })
     }
 }
 
 impl fmt::Display for Size {
     /// In the largest unit that divides it, so that the text parses to the same size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units.into_iter().find(|(bytes, _)| self.0 > 0 && self.0.is_multiple_of(*bytes)) {
             Some((bytes, unit)) => f.pad(&format!("{}{unit}", self.0 / bytes)),
             None => f.pad(&self.0.to_string()),
@@ -46,6 +57,54 @@ impl Size {
     #[must_use]
     pub fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// A time, as the command line writes it: in the largest unit that divides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let units = [
+            (3_600_000_000_000, "h"),
+            (60_000_000_000, "m"),
+            (1_000_000_000, "s"),
+            (1_000_000, "ms"),
+            (1_000, "us"),
+        ];
+        match units.into_iter().find(|(unit, _)| nanos > 0 && nanos.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", nanos / unit),
+            None if nanos == 0 => f.write_str("0s"),
+            None => write!(f, "{nanos}ns"),
+        }
+    }
+}
+
+/// A parser of whole numbers within these bounds, whose error names them.
+pub(crate) fn whole<T>(least: T, most: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone,
+{
+    move |text| {
+        let number =
+            text.parse().ok().filter(|number| (least.clone()..=most.clone()).contains(number));
+        number.ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
+    }
+}
+
+/// As [`whole`], with no bound but that of the type.
+pub(crate) fn at_least<T>(least: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + fmt::Display + Clone,
+{
+    let bits = 8 * size_of::<T>();
+    move |text| {
+        let number = text.parse().ok().filter(|number| *number >= least);
+        number.ok_or_else(|| {
+            format!("it must be a whole number, {least} or more, that fits {bits} bits")
+        })
     }
 }
 
@@ -142,8 +201,52 @@ mod tests {
         {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }
-        for text in ["64MiB", "2GiB", "1536KiB", "1000", "0"] {
+        for (wrong, said) in [
+            ("foo", "\"foo\" isn't a size"),
+            ("", "\"\" isn't a size"),
+            ("-1", "\"-1\" isn't a size"),
+            ("1.5MiB", "\"1.5MiB\" isn't a size"),
+            ("12XB", "\"XB\" isn't a unit"),
+            ("99999999999999GiB", "less than 16777216TiB"),
+            ("99999999999999999999", "less than 16777216TiB"),
+            ("16777216TiB", "less than 16777216TiB"),
+        ] {
+            let error = wrong.parse::<Size>().unwrap_err();
+            assert!(error.contains(said), "{wrong}: {error}");
+        }
+        for text in ["64MiB", "2GiB", "100TiB", "1536KiB", "1000", "0"] {
             assert_eq!(text.parse::<Size>().map(|size| size.to_string()).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for text in ["0s", "999us", "1ms", "1500ms", "10s", "2m", "90s", "8760h"] {
+            assert_eq!(
+                parse_duration(text).map(|time| Time(time).to_string()).as_deref(),
+                Ok(text)
+            );
+        }
+        assert_eq!(Time(Duration::from_nanos(1_500)).to_string(), "1500ns");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_told_their_bounds() {
+        let read = whole(1, 65_535_u32);
+        assert_eq!((read("1"), read("65535")), (Ok(1), Ok(65_535)));
+        for wrong in ["0", "65536", "-1", "abc", "", "1.5", "99999999999999999999"] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error, "it must be a whole number from 1 to 65535", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_most_are_told_their_least() {
+        let read = at_least(1_u32);
+        assert_eq!((read("1"), read("4294967295")), (Ok(1), Ok(u32::MAX)));
+        for wrong in ["0", "4294967296", "-1", "x", ""] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error, "it must be a whole number, 1 or more, that fits 32 bits", "{wrong}");
         }
     }
 

@@ -20,7 +20,8 @@ fn options(data: &Path) -> DemoOptions {
 #[test]
 fn a_small_run_is_verified_and_its_folder_stays() {
     let above = tempfile::tempdir().unwrap();
-    let data = above.path().join("new");
+    // As `serve` does, it makes the folders above.
+    let data = above.path().join("a/new");
     let mut output = Vec::new();
     let report = demo::run(&options(&data), &mut output, &AtomicBool::new(false)).unwrap();
     assert!(report.is_verified(), "{report}");

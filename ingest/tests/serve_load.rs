@@ -37,6 +37,31 @@ fn options(to: Target, connections: u32, in_flight: u32) -> LoadOptions {
     }
 }
 
+/// A load says how many requests it really had in flight.
+#[test]
+fn a_load_shows_what_the_service_allowed() {
+    within(Duration::from_secs(60), || {
+        for (asked, shown) in [
+            (300, "4 x 8 in flight (300 asked for, the service allows 8), "),
+            (5, "4 x 5 in flight, "),
+        ] {
+            let service = Service::start(DIM, "--in-flight 8");
+            let few = LoadOptions {
+                count: Some(200),
+                duration: None,
+                ..options(service.target(), 4, asked)
+            };
+            let report = load::run(&few).unwrap();
+            let json = report.to_json();
+            assert_eq!(
+                (&json["in_flight"], &json["in_flight_used"]),
+                (&asked.into(), &asked.min(8).into())
+            );
+            assert!(report.to_string().contains(shown), "{report}");
+        }
+    });
+}
+
 /// Everything answered is stored once, and the sums agree.
 #[track_caller]
 fn assert_all_there(service: &mut Service, reports: &[LoadReport]) -> Totals {

@@ -94,12 +94,16 @@ fn every_window_is_tried_and_one_is_best() {
 
 #[test]
 fn the_setting_is_printed() {
-    let said = good(&format!("{TINY} --stages inline"));
-    let setting = said.lines().find(|line| line.starts_with("best: --window ")).expect("a setting");
-    assert!(
-        setting.contains("of the fastest") && setting.contains("; default here: "),
-        "{setting}"
-    );
+    let output = sweep(&format!("{TINY} --stages inline"));
+    let said = text(&output.stdout);
+    // This machine may be too busy for a recommendation.
+    let is_setting = |line: &str| line.starts_with("best: --window ") && line.contains("fastest");
+    let mut settings = said.lines().filter(|line| is_setting(line) || line.contains("too noisy: "));
+    assert!(settings.next().is_some() && settings.next().is_none(), "{said}");
+    let progress = text(&output.stderr);
+    for part in ["info sweep: 3 windows, 3 repeats", "repeat 1 of 3 is done", "repeat 3 of 3"] {
+        assert!(progress.contains(part), "{progress}");
+    }
     assert!(
         said.contains("64KiB ") && said.contains("256KiB ") && said.contains("\ndefault: "),
         "{said}"
@@ -134,7 +138,8 @@ fn full_pools_and_odd_payloads_arrive() {
 #[test]
 fn bad_usage_names_the_option_and_the_fix() {
     refused("--windows 0", &["--windows", "0 bytes"]);
-    refused("--windows 64KiB,x", &["--windows", "unit"]);
+    refused("--windows 64KiB,x", &["--windows", "\"x\" isn't a size"]);
+    refused("--repeats -1", &["--repeats", "a whole number from 1 to 65536"]);
     refused("--windows 64MiB --pool 32MiB", &["64MiB", "--pool 32MiB"]);
     refused("--windows 4KiB --payload 4KiB", &["--windows", "4KiB", "at least 16KiB"]);
     refused("--payload 1GiB", &["--payload", "from 1 to"]);

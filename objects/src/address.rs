@@ -158,7 +158,9 @@ pub(crate) fn sent_path(path: &str) -> Option<String> {
 fn bucket(scheme: &str, authority: &str, target: &str) -> Result<Address, Refusal> {
     // The parsers look at the bucket, and never see the key.
     let mut store = format!("{scheme}://{authority}/");
-    let (kind, _) = ObjectStoreScheme::parse(&Url::parse(&format!("{store}x/y"))?)?;
+    // What the parser says of a URL that it doesn't know is about the one with this key.
+    let (kind, _) = ObjectStoreScheme::parse(&Url::parse(&format!("{store}x/y"))?)
+        .map_err(|_| no_store(scheme, authority))?;
     let is_azure = kind == ObjectStoreScheme::MicrosoftAzure;
     if authority.contains('@') && !is_azure {
         return Err("a bucket has no user; give the credentials in the environment".into());
@@ -180,6 +182,14 @@ fn bucket(scheme: &str, authority: &str, target: &str) -> Result<Address, Refusa
     }
     check_dots(&key, &store, "key")?;
     Ok(Address::Key { scheme: kind, store, key })
+}
+
+fn no_store(scheme: &str, authority: &str) -> String {
+    if authority.is_empty() && ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"].contains(&scheme)
+    {
+        return "its bucket is missing".to_owned();
+    }
+    format!("there is no store for {scheme}://")
 }
 
 /// Whether the path of this store's URLs begins with the bucket.

@@ -17,6 +17,7 @@ use crate::connector::StoreAnswer;
 use crate::redact::printable;
 
 const NOT_FOUND: &str = "not found; check the key, and that the endpoint is the right one";
+const NO_FILE: &str = "there is no such file; check the path";
 
 /// A failed download. Its buffer has been given back.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ pub struct DownloadError {
 impl fmt::Display for DownloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "object {}", self.object)?;
-        if let Some(range) = &self.range {
+        // That there is no such object isn't about a part of it.
+        if let Some(range) = self.range.as_ref().filter(|_| !self.cause.is_of_the_whole()) {
             write!(f, ", bytes {} to {}", range.start, range.end)?;
         }
         if self.retries > 0 {
@@ -178,7 +180,7 @@ fn shifted(got: &Range<u64>, size: Option<u64>) -> String {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotFound(_) => f.write_str(NOT_FOUND),
+            Self::NotFound(cause) => f.write_str(missing(cause)),
             Self::Changed { field, before, now } => write!(
                 f,
                 "the object changed during the download ({field} was {}, is {}); get it again, or, if nobody writes it, turn `enabled` off: its servers tell different versions",
@@ -246,6 +248,19 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
+    /// Whether a range that failed says nothing: any other would have failed as well.
+    fn is_of_the_whole(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound(_)
+                | Self::Denied(_)
+                | Self::Unauthenticated(_)
+                | Self::NoCredentials { .. }
+                | Self::UnknownHost(_)
+                | Self::PlainHttp
+        )
+    }
+
     /// Why the store wasn't reached, or let nobody in: what to do, and what the client says.
     fn unreached(&self) -> (Cow<'static, str>, Option<&object_store::Error>) {
         let (what, cause) = match self {
@@ -259,6 +274,17 @@ impl Cause {
                     "the store's client panicked at the request ({said}); check endpoint and credentials, and the files that they name, for characters that no request can have"
                 );
                 return (text.into(), None);
+            }
+            Self::Denied(cause) if system_error(cause) == Some(io::ErrorKind::PermissionDenied) => {
+                ("this user may not read the file; give it the right to", None)
+            }
+            Self::Connection(cause)
+                if system_error(cause) == Some(io::ErrorKind::ConnectionRefused) =>
+            {
+                (
+                    "nothing listens there; check host and port in the URL or the endpoint, and that the server runs",
+                    None,
+                )
             }
             Self::Denied(cause) => ("denied; check what the credentials may read", Some(cause)),
             Self::Unauthenticated(cause) => (
@@ -309,6 +335,23 @@ impl Error for Cause {
             _ => None,
         }
     }
+}
+
+/// What isn't there: a local file has no key and no endpoint.
+fn missing(cause: &object_store::Error) -> &'static str {
+    let is_file = system_error(cause) == Some(io::ErrorKind::NotFound);
+    if is_file { NO_FILE } else { NOT_FOUND }
+}
+
+/// The system's error that an error comes from, if it does.
+fn system_error(error: &object_store::Error) -> Option<io::ErrorKind> {
+    let mut below = error.source();
+    let mut found = None;
+    while let Some(source) = below {
+        found = source.downcast_ref::<io::Error>().map(io::Error::kind).or(found);
+        below = source.source();
+    }
+    found
 }
 
 /// What a status means for who wanted an object, where its number alone doesn't help.
@@ -463,6 +506,31 @@ mod tests {
             Cause::Status { status: 500 }
         ));
         assert!(matches!(answered(StoreAnswer::RangeIgnored), Cause::RangeIgnored));
+    }
+
+    #[test]
+    fn a_local_file_has_no_key_and_no_endpoint() {
+        let path = || "a".to_owned();
+        let of = |kind| io::Error::from(kind);
+        let error = |cause: Cause| {
+            let object = Path::from("a");
+            DownloadError { object, range: Some(0..2_097_152), retries: 0, cause }.to_string()
+        };
+        let missing = object_store::Error::NotFound {
+            path: path(),
+            source: of(io::ErrorKind::NotFound).into(),
+        };
+        assert_eq!(error(missing.into()), format!("object a: {NO_FILE}"));
+        let object = object_store::Error::NotFound { path: path(), source: "404".into() };
+        assert_eq!(error(object.into()), format!("object a: {NOT_FOUND}"));
+        let denied = object_store::Error::PermissionDenied {
+            path: path(),
+            source: of(io::ErrorKind::PermissionDenied).into(),
+        };
+        assert!(error(denied.into()).contains("may not read the file"));
+        let refused = HttpError::new(HttpErrorKind::Connect, of(io::ErrorKind::ConnectionRefused));
+        let said = generic(refused).to_string();
+        assert!(said.starts_with("nothing listens there; check") && !said.contains(": "), "{said}");
     }
 
     #[test]

@@ -164,7 +164,12 @@ impl fmt::Display for ClassPoolStats {
                 "{:>11}{:>11}{:>11}{:>11}",
                 class.class_bytes, class.gets, class.puts, class.hits
             )?;
-            write!(f, "{:>11}{:>11.3}{:>11}", class.misses, 100.0 * class.hit_rate(), class.waits)?;
+            // A class that nobody used has no rate.
+            let rate = match class.gets {
+                0 => "-".to_owned(),
+                _ => format!("{:.3}", 100.0 * class.hit_rate()),
+            };
+            write!(f, "{:>11}{rate:>11}{:>11}", class.misses, class.waits)?;
             writeln!(f, "{:>11}{:>11}{:>11}", class.refusals, class.in_use, class.resident)?;
         }
         let DirectStats { gets, puts, bytes, in_use } = self.direct;
@@ -172,7 +177,10 @@ impl fmt::Display for ClassPoolStats {
             f,
             "direct: {gets} allocated, {puts} freed, {bytes} bytes, {in_use} in use; hit rate of all gets "
         )?;
-        write!(f, "{:.3} %", 100.0 * self.hit_rate())
+        match self.direct.gets + self.classes.iter().map(|class| class.gets).sum::<u64>() {
+            0 => f.write_str("-"),
+            _ => write!(f, "{:.3} %", 100.0 * self.hit_rate()),
+        }
     }
 }
 

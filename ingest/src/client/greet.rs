@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use super::connection::ClientConnection;
+use crate::units::Time;
 use crate::wire::frames::{
     AnswerError, Hello, HelloAnswer, Limits, Status, VECTORS_MAX, decode_hello_answer, encode_hello,
 };
@@ -12,20 +13,25 @@ use crate::wire::frames::{
 /// The longest wait without looking whether to give up.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Why a server may close a connection before its first answer.
+pub(crate) const CONNECTIONS_HINT: &str = "the service may have reached --max-connections or \
+    --connections-per-peer: see its log";
+
 /// Why no request can be sent on a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum GreetError {
     /// The connection failed.
-    #[error("the hello wasn't answered: {0}")]
+    #[error("the hello wasn't answered: {0}; {CONNECTIONS_HINT}")]
     Io(#[from] io::Error),
     /// No answer in time.
     #[error(
-        "the hello wasn't answered for {0:?}: no slipring listens there, or it waits for something; \
-        see its log"
+        "the hello wasn't answered for {time}: no slipring listens there, or it waits for something; \
+        see its log",
+        time = Time(*.0)
     )]
     TimedOut(Duration),
     /// The server closed the connection first.
-    #[error("the server closed the connection instead of answering the hello; see its log")]
+    #[error("the server closed the connection instead of answering the hello; {CONNECTIONS_HINT}")]
     Closed,
     /// Bytes that aren't a hello's answer.
     #[error("{}; {}", .0, version_fix(.0))]

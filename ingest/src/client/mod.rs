@@ -22,6 +22,7 @@ mod target;
 
 pub use check::WrongAnswer;
 pub(crate) use connection::{CheckedAnswer, ClientConnection, ExpectedAnswer};
+pub(crate) use greet::CONNECTIONS_HINT;
 pub use greet::GreetError;
 pub use target::Target;
 pub(crate) use target::check_socket_path;

@@ -29,12 +29,15 @@ pub(super) struct DemoFolder {
 }
 
 impl DemoFolder {
-    /// Creates `path`, or a new folder in the system's folder for temporary files. An existing one
+    /// Creates `path`, with the folders above it, or a new folder in the system's folder for
+    /// temporary files. An existing one
     /// is never used, because another user may have put it, or a link, there.
     pub(super) fn create(path: Option<&Path>) -> Result<Self, DemoError> {
         let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         if let Some(path) = path {
-            let made = create(path).and_then(|()| fs::canonicalize(path));
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            let made = above.map_or(Ok(()), make_all);
+            let made = made.and_then(|()| create(path)).and_then(|()| fs::canonicalize(path));
             let path = made.map_err(|error| DemoError::Folder { path: path.to_owned(), error })?;
             return Ok(Self { path, stays: false });
         }
@@ -72,6 +75,11 @@ impl DemoFolder {
         let free_bytes = disk_bytes.min(memory_bytes.unwrap_or(u64::MAX));
         Ok(FreeSpace { path: self.path.clone(), free_bytes, in_memory })
     }
+}
+
+/// Creates a folder and those above it, as far as they aren't there. They stay.
+fn make_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
 }
 
 impl Drop for DemoFolder {

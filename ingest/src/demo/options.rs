@@ -7,7 +7,7 @@ use super::text::mib;
 use crate::load::{BrokenLoad, LoadError};
 use crate::server::{ServeError, Totals};
 use crate::sink::SinkError;
-use crate::units::{Size, THREAD_FIX};
+use crate::units::{Size, THREAD_FIX, whole};
 use crate::vectors::FileError;
 
 /// Components of the demo's vectors.
@@ -22,13 +22,13 @@ pub(super) const DIGITS_SUM: f64 = 561_718.0;
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoOptions {
     /// Maximum duration of the mixed load in seconds, 1 to 3600
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = whole(1, 3600_u64))]
     pub seconds: u64,
     /// Maximum size of all requests of the mixed load, in bytes
     #[arg(long, default_value = "512MiB", value_name = "SIZE")]
     pub bytes: Size,
-    /// New folder for the segments, which isn't removed afterwards [default: one in the temporary
-    /// folder]
+    /// New folder for the segments, made with those above it and not removed afterwards [default:
+    /// one in the temporary folder]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Print one JSON object instead of text
@@ -43,7 +43,7 @@ pub enum DemoError {
     #[error("interrupted; its folder is removed")]
     Interrupted,
     /// The data folder can't be created or examined.
-    #[error("--data {}: {error}; name a new folder inside one that exists and can be written", path.display())]
+    #[error("--data {}: {error}; name a new folder where this user may write", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,

@@ -123,7 +123,9 @@ impl GetRunError {
         };
         let limit =
             error.limit.trim_end_matches(", or none").trim_end_matches(", or leave the pool out");
-        GetRunError::option(field, error.value, format!("give {limit}, or leave it out"))
+        // The engine doesn't know that the command line's least time is in seconds.
+        let value = if error.value == "0ns" { "0s".to_owned() } else { error.value };
+        GetRunError::option(field, value, format!("give {limit}, or leave it out"))
     }
 
     /// The exit code of `slipring get`: 2 for options, URLs and folders, 130 after an interruption

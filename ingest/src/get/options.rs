@@ -11,7 +11,7 @@ use slipring_objects::{
 
 use super::error::GetRunError;
 use crate::client::Target;
-use crate::units::{Size, parse_duration};
+use crate::units::{Size, at_least, parse_duration, whole};
 use crate::wire::frames::VECTORS_MAX;
 
 /// Requests in flight that the engine starts with. The number of objects under way follows from
@@ -49,7 +49,8 @@ pub struct GetOptions {
     pub id_column: Option<String>,
     /// For a service that stores ids: the id of a row is its number in the object, counted from N.
     /// Rows that are left out keep their numbers. For one object, of any format
-    #[arg(long, value_name = "N", requires = "ingest", conflicts_with = "id_column")]
+    #[arg(long, value_name = "N", requires = "ingest", conflicts_with = "id_column",
+        value_parser = at_least::<u64>(0))]
     pub number_rows_from: Option<u64>,
     /// Send components of f64, f16, int8 and uint8 as f32, and integers of other types than uint64
     /// as ids unless one is negative [default: they are refused]
@@ -60,7 +61,7 @@ pub struct GetOptions {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", requires = "ingest")]
     pub batch_max: Size,
     /// Maximum number of vectors per request; it must not exceed the service's --max-vectors
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole(1, VECTORS_MAX))]
     pub max_vectors: u32,
     /// Use buffers again: those of parts with --output and --ingest; else those of whole objects
     #[arg(long)]
@@ -69,7 +70,7 @@ pub struct GetOptions {
     /// of parts have --part-size bytes (8 MiB), and together they bound the memory, whatever the
     /// objects' sizes; of those of whole objects, this many of each size class (1, 4, 16, 64, 256
     /// MiB). Implies --buffer-pool [default: 16; for parts, --concurrency if that is given]
-    #[arg(long)]
+    #[arg(long, value_parser = at_least::<usize>(1))]
     pub buffer_pool_size: Option<usize>,
     /// Idle time after which unused buffers are freed, in whole seconds; 0s for never. Implies
     /// --buffer-pool [default: 10s]
@@ -81,11 +82,11 @@ pub struct GetOptions {
     pub part_size: Option<Size>,
     /// Number of requests in flight over all objects [default: 32 at first, then adjusted for the
     /// highest rate]
-    #[arg(long)]
+    #[arg(long, value_parser = whole(1, CONCURRENCY_MAX))]
     pub concurrency: Option<usize>,
     /// Number of objects fetched in parallel, without --output and --ingest each into a buffer of
     /// its size; raise it for small objects far away [default: a quarter of --concurrency, 1 to 16]
-    #[arg(long, value_name = "OBJECTS")]
+    #[arg(long, value_name = "OBJECTS", value_parser = whole(1, CONCURRENCY_MAX))]
     pub parallel: Option<usize>,
     /// Fetch each object with one request
     #[arg(long)]
@@ -98,7 +99,7 @@ pub struct GetOptions {
     pub unsized_max: Size,
     /// Maximum number of retries of a request after a temporary failure: a broken connection,
     /// status 429 or 5xx
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = at_least::<u32>(0))]
     pub retries: u32,
     /// Time limit of one request; bytes received by then aren't fetched again. With --ingest, also
     /// the time limit of a wait for the service
@@ -340,12 +341,18 @@ mod tests {
         is("a -o b --concurrency 64 --buffer-pool-size 3", 8 << 20, 3, true);
         let shrink = parts("a -o b --buffer-pool-shrink-after 2m");
         assert_eq!((shrink.shrink_after_secs, shrink.reuse), (120, true));
-        for (words, option) in [
-            ("a -o b --buffer-pool-size 0", "--buffer-pool-size is 0: give 1 to"),
-            ("a -o b --part-size 2GiB", "--part-size is 2147483648: give 1024 to"),
-        ] {
+        for (words, option) in
+            [("a -o b --part-size 2GiB", "--part-size is 2147483648: give 1024 to")]
+        {
             let error = parsed(words).engine().unwrap_err().to_string();
             assert!(error.starts_with(option), "{error}");
+        }
+        let none = GetOptions { buffer_pool_size: Some(0), ..parsed("a -o b") };
+        let error = none.engine().unwrap_err().to_string();
+        assert!(error.starts_with("--buffer-pool-size is 0: give 1 to"), "{error}");
+        for words in ["a --timeout 0s", "a --total-timeout 0s"] {
+            let error = parsed(words).engine().unwrap_err().to_string();
+            assert!(error.contains(" is 0s: "), "{error}");
         }
         let engine = parsed("a -o b --buffer-pool").engine().unwrap();
         assert!(engine.part_pool().is_some() && engine.buffer_pool().is_none());

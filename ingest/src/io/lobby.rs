@@ -15,9 +15,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::conn::Socket;
 use super::poller::Bell;
+use crate::notice;
+
+/// The pause between two warnings that connections are closed.
+const WARN_PAUSE: Duration = Duration::from_secs(10);
 
 /// All lanes of a service, as their connections see them. Clone it for another handle.
 #[derive(Clone, Debug)]
@@ -30,6 +35,9 @@ struct LobbyShared {
     conns_max: usize,
     per_peer_max: usize,
     peers: Mutex<HashMap<IpAddr, usize>>,
+    /// When it was said that all places are taken, and that a peer has too many.
+    full_said: Mutex<Option<Instant>>,
+    over_peer_said: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -84,7 +92,15 @@ impl Lobby {
         };
         let lanes = bells.into_iter().map(lane).collect();
         let peers = Mutex::new(HashMap::new());
-        Self(Arc::new(LobbyShared { lanes, conns_max, per_peer_max, peers }))
+        let (full_said, over_peer_said) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(LobbyShared {
+            lanes,
+            conns_max,
+            per_peer_max,
+            peers,
+            full_said,
+            over_peer_said,
+        }))
     }
 
     /// The seat of the lane with that number.
@@ -209,6 +225,7 @@ impl LobbyShared {
         let peer = socket.peer().map(network);
         if self.lanes[lane].conns.fetch_add(1, Ordering::Relaxed) >= self.conns_max {
             self.lanes[lane].conns.fetch_sub(1, Ordering::Relaxed);
+            self.warn_full();
             return Err(Reception::NoRoom);
         }
         if let Some(peer) = peer {
@@ -216,12 +233,45 @@ impl LobbyShared {
             let count = peers.entry(peer).or_default();
             if *count >= self.per_peer_max {
                 self.lanes[lane].conns.fetch_sub(1, Ordering::Relaxed);
+                drop(peers);
+                self.warn_over_peer(peer);
                 return Err(Reception::OverPeer);
             }
             *count += 1;
         }
         Ok(peer)
     }
+
+    fn warn_full(&self) {
+        if is_warning_due(&self.full_said, Instant::now()) {
+            let most = self.conns_max;
+            notice::warn(format_args!(
+                "a connection was closed: every lane that it could go to has {most}, all that \
+                 --max-connections and the limit of descriptors (ulimit -n) allow; raise them; \
+                 others aren't said for {WARN_PAUSE:?}"
+            ));
+        }
+    }
+
+    fn warn_over_peer(&self, peer: IpAddr) {
+        if is_warning_due(&self.over_peer_said, Instant::now()) {
+            let most = self.per_peer_max;
+            notice::warn(format_args!(
+                "a connection of {peer} was closed: it has {most}, all that \
+                 --connections-per-peer allows; raise it; others aren't said for {WARN_PAUSE:?}"
+            ));
+        }
+    }
+}
+
+/// Whether a warning may be given, which was given last at that time. Then this is the time.
+fn is_warning_due(said: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut said = lock(said);
+    let is_due = said.is_none_or(|said| now.saturating_duration_since(said) >= WARN_PAUSE);
+    if is_due {
+        *said = Some(now);
+    }
+    is_due
 }
 
 impl Drop for LobbyPlace {
@@ -344,6 +394,16 @@ mod tests {
         assert!(matches!(seats[1].receive(tcp().0), Reception::Stays(_)));
         drop(guests);
         assert!(lock(&lobby.0.peers).is_empty());
+    }
+
+    #[test]
+    fn warnings_have_a_pause() {
+        let (said, start) = (Mutex::default(), Instant::now());
+        let due = |after| is_warning_due(&said, start + after);
+        assert!(due(Duration::ZERO) && !due(Duration::ZERO));
+        assert!(!due(WARN_PAUSE - Duration::from_nanos(1)));
+        assert!(due(WARN_PAUSE) && !due(2 * WARN_PAUSE - Duration::from_nanos(1)));
+        assert!(due(3 * WARN_PAUSE));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::client::{GreetError, WrongAnswer};
+use crate::client::{CONNECTIONS_HINT, GreetError, WrongAnswer};
 use crate::printable::Printable;
+use crate::units::Time;
 use crate::vectors::FileError;
 use crate::wire::frames::{AnswerError, Mode, Status};
 
@@ -27,7 +28,7 @@ pub enum LoadError {
         fix: &'static str,
     },
     /// The file of vectors can't be read.
-    #[error("--file {}: {error}", Printable(path.display()))]
+    #[error("--file {}: {error}{}", Printable(path.display()), file_fix(error))]
     File {
         /// The file.
         path: PathBuf,
@@ -90,7 +91,7 @@ pub enum ConnectionError {
     #[error(
         "the connection ended early: {answered} requests answered, {unanswered} unanswered{}{}",
         after(refusal),
-        because(cause)
+        because(cause, *answered)
     )]
     Closed {
         /// Requests answered until then.
@@ -103,7 +104,7 @@ pub enum ConnectionError {
         cause: Option<io::Error>,
     },
     /// No progress for the whole timeout.
-    #[error("no progress for {timeout:?}, {unanswered} requests unanswered")]
+    #[error("no progress for {time}, {unanswered} requests unanswered", time = Time(*timeout))]
     Stalled {
         /// The option `--timeout`.
         timeout: Duration,
@@ -111,7 +112,10 @@ pub enum ConnectionError {
         unanswered: u64,
     },
     /// More answers than requests.
-    #[error("{bytes} bytes of answer to a request that was never sent")]
+    #[error(
+        "{bytes} bytes of answer to a request that was never sent; do --dim and --mode fit the \
+        service?"
+    )]
     Extra {
         /// Number of these bytes.
         bytes: usize,
@@ -120,7 +124,7 @@ pub enum ConnectionError {
     #[error(transparent)]
     Answer(#[from] WrongAnswer),
     /// A score beyond the tolerance.
-    #[error("vector {vector} has score {got}, expected {expected}")]
+    #[error("vector {vector} has score {got}, expected {expected}; is --score the service's?")]
     WrongScore {
         /// Index of the vector in the request.
         vector: usize,
@@ -145,6 +149,19 @@ pub enum ConnectionError {
     /// With `--verify`: vectors with a NaN or an infinity were accepted.
     #[error("vectors that aren't finite were accepted")]
     Accepted,
+}
+
+/// What to do about a file that can't be opened.
+fn file_fix(error: &FileError) -> &'static str {
+    match error {
+        FileError::Read(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            "; give this user the right to read it, or name another file"
+        }
+        FileError::Read(_) | FileError::NotAFile | FileError::UnknownFormat => {
+            "; name a .npy or .fvecs file that exists"
+        }
+        _ => "",
+    }
 }
 
 /// What to do about a connection that can't be opened.
@@ -195,8 +212,12 @@ fn after(refusal: &Option<&'static str>) -> String {
         .unwrap_or_default()
 }
 
-fn because(cause: &Option<io::Error>) -> String {
-    cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
+fn because(cause: &Option<io::Error>, answered: u64) -> String {
+    let cause = cause.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    match answered {
+        0 => format!("{cause}; {CONNECTIONS_HINT}"),
+        _ => cause,
+    }
 }
 
 /// The name of a refusal. Count mode doesn't say why.

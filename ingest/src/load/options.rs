@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::error::LoadError;
 use crate::client::Target;
 use crate::stage::Score;
-use crate::units::{RoundedSize, TIME_MAX, parse_duration};
-use crate::wire::frames::{AckLevel, Limits, Mode, WireColumns, answer_bytes};
+use crate::units::{RoundedSize, TIME_MAX, Time, at_least, parse_duration, whole};
+use crate::wire::frames::{AckLevel, Limits, Mode, VECTORS_MAX, WireColumns, answer_bytes};
 
 /// Most connections of one run.
 pub const CONNECTIONS_MAX: u32 = 65_536;
@@ -17,6 +17,8 @@ pub const CONNECTIONS_MAX: u32 = 65_536;
 pub const IN_FLIGHT_MAX: u32 = 65_536;
 /// Most threads of one run.
 pub const THREADS_MAX: u32 = 256;
+/// Requests per second of one run.
+const RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e9;
 /// Most memory for the buffers of all connections.
 pub const BUFFERS_BYTES_MAX: u64 = 4 << 30;
 
@@ -40,20 +42,20 @@ pub struct LoadOptions {
     #[arg(long, value_name = "HOST:PORT|PATH")]
     pub to: Target,
     /// Number of components of every vector: the service's --dim
-    #[arg(long)]
+    #[arg(long, value_parser = whole(1, VECTORS_MAX))]
     pub dim: u32,
     /// Vectors per request: one number, or a range from which each number is equally likely
     #[arg(long, default_value = "1", value_name = "N|A-B")]
     pub vectors: VectorRange,
     /// Number of connections, all opened before the first request; 1 to 65536
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = whole(1, CONNECTIONS_MAX))]
     pub connections: u32,
     /// Maximum number of requests in flight on each connection, 1 to 65536; in header mode, at
     /// most as many as the server allows
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = whole(1, IN_FLIGHT_MAX))]
     pub in_flight: u32,
     /// Total number of requests, warm-up included [default: as many as --duration allows]
-    #[arg(long)]
+    #[arg(long, value_parser = at_least::<u64>(1))]
     pub count: Option<u64>,
     /// How long to measure after the warm-up [default: 10s without --count]
     #[arg(long, value_parser = parse_duration)]
@@ -83,10 +85,10 @@ pub struct LoadOptions {
     /// Send as a producer, so that a request that comes a second time isn't stored again:
     /// connection c is producer ID + c, and numbers its requests from 1. At least 1; header mode
     /// only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = at_least::<u64>(1))]
     pub producer: Option<u64>,
     /// The least id of generated vectors, where the service stores ids
-    #[arg(long, default_value_t = 0, conflicts_with = "file")]
+    #[arg(long, default_value_t = 0, conflicts_with = "file", value_parser = at_least::<u64>(0))]
     pub number_from: u64,
     /// Compare every score with an f64 reference, and fail if good vectors are refused or a row is
     /// named twice
@@ -96,14 +98,14 @@ pub struct LoadOptions {
     #[arg(long, value_enum, default_value_t = Score::Sum)]
     pub score: Score,
     /// Number of threads that send: 1 to 256, and no more than connections
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole(1, THREADS_MAX))]
     pub threads: u32,
     /// Requests per second over all connections, sent at intended times from which latencies are
     /// measured [default: as fast as --in-flight allows]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_rate)]
     pub rate: Option<f64>,
     /// Seed of the generated vectors and of the numbers of vectors per request
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least::<u64>(0))]
     pub seed: u64,
     /// Give up when a connection that awaits answers has made no progress for this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
@@ -113,7 +115,7 @@ pub struct LoadOptions {
     pub p99_max: Option<Duration>,
     /// Fail if more requests than this are refused, for any reason; a connection that breaks fails
     /// the run in any case [default: good vectors may only be refused as busy]
-    #[arg(long)]
+    #[arg(long, value_parser = at_least::<u64>(0))]
     pub errors_max: Option<u64>,
     /// Print one JSON object instead of a table
     #[arg(long)]
@@ -202,7 +204,7 @@ impl LoadOptions {
             (None, Some(Duration::ZERO)) => return refuse("duration", "0s", "above 0", "say 10s"),
             _ => {}
         }
-        if let Some(rate) = self.rate.filter(|rate| !(1e-3..=1e9).contains(rate)) {
+        if let Some(rate) = self.rate.filter(|rate| !RATES.contains(rate)) {
             return refuse(
                 "rate",
                 format!("{rate:?}"),
@@ -270,7 +272,7 @@ impl LoadOptions {
             [("duration", self.duration), ("warmup", self.warmup), ("timeout", Some(self.timeout))];
         for (field, time) in times {
             if let Some(time) = time.filter(|time| *time > TIME_MAX) {
-                return refuse(field, format!("{time:?}"), "at most a year", "say 10s, 2m or 1h");
+                return refuse(field, Time(time), "at most a year", "say 10s, 2m or 1h");
             }
         }
         Ok(())
@@ -377,6 +379,11 @@ impl FromStr for VectorRange {
             }
         }
     }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| "it must be 0.001 to 1000000000 requests per second".to_owned())
 }
 
 fn parse_ack(text: &str) -> Result<AckLevel, String> {

@@ -19,6 +19,9 @@ const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 pub struct LoadReport {
     /// The options of the run.
     pub options: LoadOptions,
+    /// Requests in flight on each connection at most: `options.in_flight`, or fewer if the service
+    /// allows fewer.
+    pub in_flight_used: u32,
     /// All requests that were sent, warm-up included.
     pub sent: Total,
     /// The requests that the service accepted, which its answers said with the meaning that
@@ -41,8 +44,8 @@ pub struct LoadReport {
     pub last_sent_seconds: f64,
     /// Bytes of all answers.
     pub answer_bytes: u64,
-    /// Latencies of requests sent after the warm-up: from the (intended) send time to the arrival
-    /// of the answer.
+    /// Latencies of requests sent after the warm-up, refused ones included: from the (intended)
+    /// send time to the arrival of the answer.
     pub latency: Latency,
 }
 
@@ -51,6 +54,7 @@ impl LoadReport {
         let warmup_ns = options.warmup_effective().as_nanos() as u64;
         LoadReport {
             options: options.clone(),
+            in_flight_used: tally.in_flight_allowed.min(options.in_flight),
             sent: tally.sent,
             accepted: tally.accepted,
             refusals: tally.refusals,
@@ -85,15 +89,21 @@ impl LoadReport {
         self.rate(self.measured.bytes) / 1e6
     }
 
+    /// What is shown of the latencies: nothing if they are those of refusals alone.
+    fn latency_shown(&self) -> Latency {
+        if self.measured.requests > 0 { self.latency } else { Latency::NONE }
+    }
+
     /// The whole report as one object.
     pub fn to_json(&self) -> Value {
         let options = &self.options;
         let total = |total: &Total| json!({"requests": total.requests, "vectors": total.vectors, "bytes": total.bytes, "sum": total.sum});
         let reasons: serde_json::Map<String, Value> =
             self.refusals.iter().map(|(label, count)| (label.to_string(), json!(count))).collect();
-        let mut latency_us = json!({"count": self.latency.count});
-        self.latency.columns().for_each(|(name, us)| latency_us[name] = json!(us));
-        let measured = |rate: f64| (self.latency.count > 0).then_some(rate);
+        let latency = self.latency_shown();
+        let mut latency_us = json!({"count": latency.count});
+        latency.columns().for_each(|(name, us)| latency_us[name] = json!(us));
+        let measured = |rate: f64| (latency.count > 0).then_some(rate);
         let failures: Vec<String> = self.failures().iter().map(ToString::to_string).collect();
         json!({
             "to": options.to.to_string(),
@@ -104,6 +114,7 @@ impl LoadReport {
             "vectors": options.vectors.to_string(),
             "connections": options.connections,
             "in_flight": options.in_flight,
+            "in_flight_used": self.in_flight_used,
             "threads": options.threads,
             "rate": options.rate,
             "rate_reached": options.rate.map(|_| self.rate_reached()),
@@ -133,11 +144,12 @@ impl fmt::Display for LoadReport {
         let options = &self.options;
         writeln!(
             f,
-            "to {}: {} mode, {} x {} in flight, {} vectors of {} per request",
+            "to {}: {} mode, {} x {} in flight{}, {} vectors of {} per request",
             options.to,
             options.mode.label(),
             options.connections,
-            options.in_flight,
+            self.in_flight_used,
+            self.in_flight_asked(),
             options.vectors,
             options.dim
         )?;
@@ -181,8 +193,34 @@ impl fmt::Display for LoadReport {
                 "verified", "", self.vectors_verified
             )?;
         }
+        self.write_measured(f)
+    }
+}
+
+impl LoadReport {
+    /// What was asked for, if the service allows less.
+    fn in_flight_asked(&self) -> String {
+        match self.options.in_flight {
+            asked if asked > self.in_flight_used => {
+                format!(" ({asked} asked for, the service allows {})", self.in_flight_used)
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Writes rates and latencies, as far as there are any.
+    fn write_measured(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.latency.count == 0 {
             return write!(f, "nothing was measured");
+        }
+        if self.measured.requests == 0 {
+            let latency = self.latency_shown();
+            return write!(
+                f,
+                "no request was accepted while it was measured\nlatency us{}\n{:<10}{latency}",
+                Latency::head(),
+                ""
+            );
         }
         writeln!(
             f,
@@ -275,6 +313,8 @@ pub(super) struct Tally {
     pub(super) vectors_verified: u64,
     pub(super) requests_missed: u64,
     pub(super) answer_bytes: u64,
+    /// The fewest requests in flight that the service allows on one of the connections.
+    pub(super) in_flight_allowed: u32,
     /// When the last request was sent, since the start.
     pub(super) last_sent_ns: u64,
     /// When the last answer came, since the start.
@@ -294,6 +334,7 @@ impl Tally {
             vectors_verified: 0,
             requests_missed: 0,
             answer_bytes: 0,
+            in_flight_allowed: u32::MAX,
             last_sent_ns: 0,
             last_answer_ns: 0,
             latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
@@ -310,6 +351,7 @@ impl Tally {
         self.vectors_verified += other.vectors_verified;
         self.requests_missed += other.requests_missed;
         self.answer_bytes += other.answer_bytes;
+        self.in_flight_allowed = self.in_flight_allowed.min(other.in_flight_allowed);
         self.last_sent_ns = self.last_sent_ns.max(other.last_sent_ns);
         self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
         self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");

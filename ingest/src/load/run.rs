@@ -76,6 +76,8 @@ fn run_counted(
     let rows = ExpectedRows::new(rows, options.score);
     let (connections, ids) = open_all(options)?;
     options.check_bytes(ids)?;
+    let allowed = connections.iter().map(ClientConnection::in_flight_max);
+    tally.in_flight_allowed = allowed.min().unwrap_or(u32::MAX);
     // The clock starts when the last connection is established, so that connecting isn't part of
     // any latency.
     let plan = LoadPlan::new(options.clone(), rows, ids);

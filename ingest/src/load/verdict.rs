@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::report::LoadReport;
+use crate::units::Time;
 
 /// The part of the requests that may be missed before a rate counts as too high.
 const MISSED_PART: f64 = 0.01;
@@ -157,7 +158,8 @@ impl fmt::Display for LoadFailure {
             Self::NotMeasured { sent, warmup } => write!(
                 f,
                 "nothing was measured: all {sent} requests were sent during the warm-up of \
-                {warmup:?}; raise --count or --duration, or lower --warmup"
+                {}; raise --count or --duration, or lower --warmup",
+                Time(*warmup)
             ),
             Self::RateNotMeasured(shortfall) => write!(
                 f,

@@ -151,8 +151,11 @@ pub(crate) fn fix_of(source: &io::Error) -> &'static str {
         io::ErrorKind::FileTooLarge => {
             "; raise the file size limit (ulimit -f) or lower the segment size"
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::PermissionDenied => {
             "; give this user the right to write there or name another folder"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; the file system is mounted read-only: name another folder, or mount it for writing"
         }
         io::ErrorKind::CrossesDevices => "; keep a data folder on one file system",
         _ => "",

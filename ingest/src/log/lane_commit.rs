@@ -248,8 +248,8 @@ impl<D: Disk> LaneCommit<D> {
         let fits = self.gate.allows(free_bytes, record_bytes, end_bytes);
         if !fits {
             let why = format!(
-                "its disk has {free_bytes} bytes left, and keeps some for the end of a segment; \
-                 free space on this disk: accepted vectors are kept and written then"
+                "the disk is full: it has {free_bytes} bytes left, and some are kept for the end \
+                 of a segment; free space on this disk"
             );
             self.refuse(LogState::NoSpace, why, now);
         }
@@ -369,6 +369,8 @@ impl<D: Disk> LaneCommit<D> {
 
     fn close(&mut self, needs: &FeedNeeds, until: Instant, now: Instant) {
         let is_late = now >= until;
+        // A segment that can be sealed ends what the disk refused, but not why rows are missing.
+        let refusal = self.complaint.clone();
         if is_late {
             self.give_up();
         } else if self.is_paused(now) || !needs.is_empty || self.held.is_some() {
@@ -383,7 +385,7 @@ impl<D: Disk> LaneCommit<D> {
             true => self.log.close().map(drop).map_err(|error| error.to_string()),
             // Rows that weren't placed have sequences too. So the log doesn't count as closed: then
             // the next start leaves a gap.
-            false => Err(self.why_late()),
+            false => Err(self.why_late(refusal)),
         };
         match closed {
             Ok(()) => self.end(Ok(())),
@@ -393,9 +395,22 @@ impl<D: Disk> LaneCommit<D> {
         }
     }
 
-    fn why_late(&self) -> String {
-        let why = self.complaint.clone();
-        why.unwrap_or_else(|| "the disk was too slow for the time of the stop".to_owned())
+    /// Why a close leaves rows unwritten: what the disk refused last, or that it was slow.
+    fn why_late(&self, refusal: Option<String>) -> String {
+        let appended = self.progress.figures().appended_through;
+        let missing = appended.saturating_sub(self.log.durable_through());
+        match self.complaint.clone().or(refusal) {
+            Some(why) if missing == 0 => {
+                format!("{why}; all accepted vectors are stored, and the next start seals them")
+            }
+            Some(why) => format!(
+                "{why}; {missing} accepted vectors aren't stored: put that right before a stop"
+            ),
+            None => format!(
+                "the disk was too slow for the time of the stop; {missing} accepted vectors \
+                 aren't stored: give a stop more time (--drain)"
+            ),
+        }
     }
 
     /// The time of a close is over: what isn't written stays unwritten.
@@ -414,6 +429,7 @@ impl<D: Disk> LaneCommit<D> {
         self.progress.note_durable(appended);
         self.is_over = true;
         if let Err(why) = &end {
+            self.notes.retain(|note| *note != LogNote::TakesAgain);
             self.note(LogNote::Failed(why.clone()));
         }
         self.feed.end(end);

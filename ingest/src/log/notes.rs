@@ -57,7 +57,11 @@ impl fmt::Display for LogNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => {
-                write!(f, "the log can't take vectors, and tries again: {why}")
+                write!(
+                    f,
+                    "the log can't take vectors; it keeps those that it has accepted, and tries \
+                     again: {why}"
+                )
             }
             Self::TakesAgain => f.write_str("the log takes vectors again"),
             Self::DiskFailed(why) => write!(f, "the log: {why}"),

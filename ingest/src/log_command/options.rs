@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::sink::DataMode;
+use crate::units::at_least;
 
 /// What `slipring log` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,13 +101,13 @@ pub struct CatOptions {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// The lane [default: the only one]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least::<u32>(0))]
     pub lane: Option<u32>,
     /// The first sequence
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = at_least::<u64>(0))]
     pub from: u64,
     /// The sequence after the last one [default: all that there is]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least::<u64>(0))]
     pub to: Option<u64>,
     /// An Arrow IPC stream (arrow), or comma-separated text (csv)
     #[arg(long, value_enum, value_name = "WORD", default_value_t = CatFormat::Arrow)]

@@ -14,13 +14,13 @@
 //! Doesn't have authentication or encryption.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::listen::bind_fix;
+use super::listen::{bind_fix, resolve};
 use super::metrics::Exporter;
 use super::options::ServeError;
 use crate::notice;
@@ -85,13 +85,9 @@ pub(super) fn bind(address: &str) -> Result<TcpListener, ServeError> {
     } else {
         address.to_owned()
     };
-    let resolved = with_host.to_socket_addrs().ok().and_then(|mut found| found.next());
-    let Some(asked) = resolved else {
-        return Err(ServeError::Option(format!(
-            "--metrics {address}: no such address; say a port of this host, 9901 for one, or \
-            HOST:PORT"
-        )));
-    };
+    let asked = resolve(&with_host).map_err(|why| {
+        ServeError::Option(format!("--metrics {address}: {why}, or a port of this host, like 9901"))
+    })?;
     TcpListener::bind(asked).map_err(|error| {
         ServeError::io(format_args!("--metrics {address}"), &error, bind_fix(&error))
     })

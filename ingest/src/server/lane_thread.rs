@@ -20,7 +20,7 @@ use crate::sink::{Sink, SinkCounts};
 use crate::stage::{
     LaneProducers, RepeatRow, Request, SinkReport, SinkStage, Verdict, scorer, validator,
 };
-use crate::units::THREAD_FIX;
+use crate::units::{Size, THREAD_FIX};
 
 /// How long a sink that has nothing left to write may take after the deadline.
 const GRACE: Duration = Duration::from_millis(50);
@@ -39,6 +39,7 @@ pub(super) struct LaneEnd {
 pub(super) struct LaneThread {
     pub(super) report: LaneReport,
     pub(super) watch: IoWatch,
+    pub(super) window: Size,
     bell: Bell,
     thread: JoinHandle<LaneEnd>,
 }
@@ -66,10 +67,11 @@ struct ReadyLane {
     counts: SinkCounts,
     report: LaneReport,
     watch: IoWatch,
+    window: Size,
 }
 
 /// What a running lane reports to its server.
-type Running = (LaneReport, IoWatch);
+type Running = (LaneReport, IoWatch, Size);
 
 /// Reports to the server that a lane's thread has ended, even by a panic. Otherwise a lane could
 /// end unnoticed and leave its clients waiting.
@@ -101,7 +103,7 @@ impl LaneThread {
             .spawn(run)
             .map_err(|error| ServeError::io("a lane's thread", &error, THREAD_FIX))?;
         match result.recv() {
-            Ok(Ok((report, watch))) => Ok(Self { report, watch, bell, thread }),
+            Ok(Ok((report, watch, window))) => Ok(Self { report, watch, window, bell, thread }),
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 Err(ServeError::Refused("a lane's thread ended before it was ready".to_owned()))
@@ -142,7 +144,7 @@ fn serve_lane(
             return LaneEnd::default();
         }
     };
-    let _gone = started.send(Ok((ready.report, ready.watch)));
+    let _gone = started.send(Ok((ready.report, ready.watch, ready.window)));
     let (io, close, until) = ready.driver.run();
     let sink =
         ready.sink_done.recv_timeout(GRACE.max(until.saturating_duration_since(Instant::now())));
@@ -183,6 +185,7 @@ fn start_lane(
     let Started { lane: mut running, mut stages, report } =
         spec.start::<Request>().map_err(wrong)?;
     classes.map().map_err(no_classes)?;
+    let window = Size(running.stats().pool.window_bytes as u64);
     let missing = || ServeError::Refused("a stage of the lane is missing".to_owned());
     let first_row = inputs.sink.next_sequence();
     let validate = validator(
@@ -225,7 +228,7 @@ fn start_lane(
     let driver =
         driver.map_err(|error| ServeError::io("epoll", &error, "raise the descriptor limit"))?;
     let watch = driver.watch();
-    Ok(ReadyLane { driver, sink_done, counts, report, watch })
+    Ok(ReadyLane { driver, sink_done, counts, report, watch, window })
 }
 
 /// What validate knows of producers, and the column by which answers find the rows of repeats.

@@ -88,13 +88,25 @@ impl Drop for Listeners {
     }
 }
 
-fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError> {
-    let resolved = address.to_socket_addrs().ok().and_then(|mut found| found.next());
-    let Some(asked) = resolved else {
-        return Err(ServeError::Option(format!(
-            "--listen {address}: no such address; say HOST:PORT, 127.0.0.1:9900 for one"
-        )));
+/// The address that HOST:PORT names.
+///
+/// # Errors
+/// What is wrong with the text, and what it should be.
+pub(super) fn resolve(address: &str) -> Result<SocketAddr, String> {
+    const FORM: &str = "say HOST:PORT, like 127.0.0.1:9900 or [::1]:9900";
+    let Some((_, port)) = address.rsplit_once(':') else {
+        return Err(format!("it has no colon; {FORM}"));
     };
+    if port.parse::<u16>().is_err() {
+        return Err(format!("its port is {port:?}, and must be from 0 to 65535; {FORM}"));
+    }
+    let found = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| format!("this machine finds no such host; {FORM}"))
+}
+
+fn bind_tcp(address: &str, lanes: usize) -> Result<Vec<TcpListener>, ServeError> {
+    let asked =
+        resolve(address).map_err(|why| ServeError::Option(format!("--listen {address}: {why}")))?;
     // With SO_REUSEPORT a second service could share the port without an error and get half of the
     // connections. A bind without it fails if the port is in use.
     let failed = |error: io::Error| {

@@ -11,7 +11,7 @@ use crate::log::{
     BufferSizes, CommitTimes, MERGE_BYTES, ProducerLimits, ProducerTable, RECORD_VECTOR_BYTES_MAX,
     RetentionLimits,
 };
-use crate::units::{RoundedSize, Size};
+use crate::units::{RoundedSize, Size, Time};
 
 /// Buffers of a lane: one fills while the other is written.
 const BUFFERS: usize = 2;
@@ -122,9 +122,11 @@ fn check_retention(options: &ServeOptions) -> Result<(), ServeError> {
         ));
     }
     match options.retain_for {
-        Some(time) if time < RETAIN_LEAST => {
-            refuse(format!("--retain-for is {time:?}: it must be at least {RETAIN_LEAST:?}"))
-        }
+        Some(time) if time < RETAIN_LEAST => refuse(format!(
+            "--retain-for is {}: it must be at least {}",
+            Time(time),
+            Time(RETAIN_LEAST)
+        )),
         _ => Ok(()),
     }
 }
@@ -139,6 +141,18 @@ pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
                 .to_owned(),
         );
     }
+    let of_log = [
+        ("--data", options.data.is_some()),
+        ("--data-mode", options.data_mode.is_some()),
+        ("--retain-bytes", options.retain_bytes.is_some()),
+        ("--retain-for", options.retain_for.is_some()),
+    ];
+    let given = of_log.into_iter().find(|(_, is_given)| *is_given);
+    if let Some((flag, _)) = given.filter(|_| options.sink == SinkWord::Null) {
+        return refuse(format!(
+            "{flag} with --sink null: nothing is stored then; leave one of them out"
+        ));
+    }
     if options.segment_bytes.0 == 0 {
         return refuse("--segment-bytes is 0: it must be at least 1".to_owned());
     }
@@ -146,7 +160,8 @@ pub(super) fn check_log(options: &ServeOptions) -> Result<(), ServeError> {
         [("--commit-interval", options.commit_interval), ("--segment-age", options.segment_age)]
     {
         if time < Duration::from_millis(1) {
-            return refuse(format!("{flag} is {time:?}: it must be at least 1ms"));
+            let time = Time(time);
+            return refuse(format!("{flag} is {time}: it must be at least 1ms"));
         }
     }
     check_retention(options)?;

@@ -6,15 +6,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use slipring::pipeline::{LaneError, Reclaim, Wait};
+use slipring::pipeline::{LaneError, Reclaim, SLOTS_MAX, Wait};
 use slipring::region::{Numa, Pages, RegionError};
 use slipring::ring::RingError;
 
 use crate::io::IoBuffersError;
 use crate::sink::{ColumnWord, DataMode};
 use crate::stage::Score;
-use crate::units::{CpuIds, Size, figure, parse_duration};
-use crate::wire::frames::AckLevel;
+use crate::units::{CpuIds, Size, at_least, figure, parse_duration, whole};
+use crate::wire::frames::{AckLevel, VECTORS_MAX};
+
+pub(super) const LANES_MAX: u32 = 256;
+pub(super) const CONNECTIONS_MAX: u32 = 1 << 20;
+pub(super) const IN_FLIGHT_MAX: u32 = 1 << 16;
 
 /// The kernel's bounds of the time before a silent connection is probed.
 pub(super) const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
@@ -31,13 +35,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
     /// Number of components of every vector, 1 to 65535
-    #[arg(long)]
+    #[arg(long, value_parser = whole(1, VECTORS_MAX))]
     pub dim: u32,
     /// Maximum number of vectors per request, 1 to 65535
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole(1, VECTORS_MAX))]
     pub max_vectors: u32,
     /// Number of lanes, 1 to 256: each has its own IO thread, memory pool, ring and sink
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole(1, LANES_MAX))]
     pub lanes: u32,
     /// CPUs for the IO threads, one per lane [default: the first CPUs that the process may use]
     #[arg(long, value_name = "LIST")]
@@ -54,7 +58,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "SIZE")]
     pub window: Option<Size>,
     /// Number of slots in each lane's ring: a power of two, 2 to 16777216. A request takes one slot
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = whole(2, SLOTS_MAX))]
     pub slots: usize,
     /// Kind of memory pages for the pools: 4k, prefer-thp, prefer-2m, prefer-1g, require-2m,
     /// require-1g
@@ -132,11 +136,11 @@ pub struct ServeOptions {
     pub on_disk_error: DiskErrorWord,
     /// Maximum number of connections per lane, 1 to 1048576; fewer if the limit of open files is
     /// low
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = whole(1, CONNECTIONS_MAX))]
     pub max_connections: u32,
     /// Connections of one IPv4 address or IPv6 network of 64 bits, over all lanes [default: seven
     /// eighths of all]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = at_least::<u32>(1))]
     pub connections_per_peer: Option<u32>,
     /// Probe a silent TCP client after this time, 1s to 32767s, and close the connection if it is
     /// gone; 0s for never
@@ -144,7 +148,7 @@ pub struct ServeOptions {
     pub keepalive: Duration,
     /// Maximum number of unanswered requests per connection, 1 to 65536; in header mode, further
     /// ones are refused as busy
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = whole(1, IN_FLIGHT_MAX))]
     pub in_flight: u32,
     /// Bytes of a lane's frames that have arrived only in part: each takes 32 KiB, or as much as
     /// the largest frame or receive if that is larger. Buffers have two sizes, and free ones keep
@@ -318,7 +322,8 @@ impl ServeError {
             }
             LaneError::Pool(RingError::Option { field, given, must, limit }) => {
                 let (given, limit) = (figure(field, given), figure(field, limit));
-                Self::Option(format!("{} is {given}: it must be {must} {limit}", flag(field)))
+                let why = if must.contains("two chunks") { CHUNKS_WHY } else { "" };
+                Self::Option(format!("{} is {given}: it must be {must} {limit}{why}", flag(field)))
             }
             LaneError::Pool(RingError::Region(error @ RegionError::NoSuchNode { node, .. })) => {
                 Self::Option(format!("--node {node}: {error}"))
@@ -344,6 +349,9 @@ impl ServeError {
         }
     }
 }
+
+/// Where the size of a chunk comes from.
+const CHUNKS_WHY: &str = ", because a chunk holds two of the largest requests: raise it, or lower --dim or --max-vectors";
 
 /// The option that sets a field of a lane or its pool.
 fn flag(field: &'static str) -> &'static str {

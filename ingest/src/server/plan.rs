@@ -19,7 +19,8 @@ use super::log_plan::{
 };
 use super::memory::{MachineMemory, MemoryBounds, MemoryPart};
 use super::options::{
-    KEEPALIVE_LEAST, KEEPALIVE_MOST, ServeError, ServeOptions, SinkWord, StagesWord,
+    CONNECTIONS_MAX, IN_FLIGHT_MAX, KEEPALIVE_LEAST, KEEPALIVE_MOST, LANES_MAX, ServeError,
+    ServeOptions, SinkWord, StagesWord,
 };
 use super::writer::WriterOptions;
 use crate::io::{
@@ -28,11 +29,10 @@ use crate::io::{
 };
 use crate::sink::Columns;
 use crate::stage::Request;
-use crate::units::RoundedSize;
+use crate::units::{RoundedSize, Time};
 use crate::wire::frames::{Limits, LimitsError, Mode, WireColumns};
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:9900";
-const LANES_MAX: u32 = 256;
 /// The most bytes of one lane's scores, and of the answers owed to one connection: 1 GiB.
 const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
@@ -90,11 +90,12 @@ impl ServePlan {
         };
         limits.check().map_err(|error| ServeError::Option(limits_text(&error)))?;
         within("--lanes", options.lanes, LANES_MAX)?;
-        within("--max-connections", options.max_connections, 1 << 20)?;
-        within("--in-flight", options.in_flight, 1 << 16)?;
+        within("--max-connections", options.max_connections, CONNECTIONS_MAX)?;
+        within("--in-flight", options.in_flight, IN_FLIGHT_MAX)?;
         if let Some(most) = options.connections_per_peer {
             within("--connections-per-peer", most, u32::MAX)?;
         }
+        check_window(options)?;
         check_memory(options, &limits)?;
         check_keepalive(options.keepalive)?;
         check_log(options)?;
@@ -207,6 +208,23 @@ impl ServePlan {
         let per_peer =
             self.options.connections_per_peer.map_or(all - all / 8, |most| most as usize);
         Ok(Lobby::new(bells, lane_max, per_peer))
+    }
+
+    /// Says that lanes share CPUs, if any do.
+    pub(super) fn shared_cpus(&self) -> Option<String> {
+        let mut cpus = self.lane_cpus();
+        let lanes = cpus.len();
+        cpus.sort_unstable();
+        cpus.dedup();
+        (cpus.len() < lanes).then(|| {
+            let list: Vec<String> = cpus.iter().map(ToString::to_string).collect();
+            format!(
+                "--lanes {lanes} on {} {}: lanes that share a CPU wait for each other; lower \
+                 --lanes, or name more with --cpus",
+                if cpus.len() == 1 { "CPU" } else { "CPUs" },
+                list.join(",")
+            )
+        })
     }
 
     /// A lane's class pool, not mapped yet.
@@ -355,6 +373,17 @@ fn within(flag: &str, given: u32, most: u32) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// A window is a part of its pool.
+fn check_window(options: &ServeOptions) -> Result<(), ServeError> {
+    match options.window.filter(|window| *window > options.pool) {
+        Some(window) => Err(ServeError::Option(format!(
+            "--window is {window}: it must be at most --pool, {}; lower it, or raise --pool",
+            options.pool
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Zero, or whole seconds that the kernel accepts.
 fn check_keepalive(keepalive: Duration) -> Result<(), ServeError> {
     let seconds = KEEPALIVE_LEAST..=KEEPALIVE_MOST;
@@ -362,8 +391,10 @@ fn check_keepalive(keepalive: Duration) -> Result<(), ServeError> {
         return Ok(());
     }
     Err(ServeError::Option(format!(
-        "--keepalive is {keepalive:?}: it must be from {KEEPALIVE_LEAST:?} to {KEEPALIVE_MOST:?}, \
-        the system's limits; or say 0s for never"
+        "--keepalive is {}: it must be from {} to {}, the system's limits; or say 0s for never",
+        Time(keepalive),
+        Time(KEEPALIVE_LEAST),
+        Time(KEEPALIVE_MOST)
     )))
 }
 
@@ -401,6 +432,29 @@ mod tests {
             .iter()
             .map(|lane| (lane.cpu, [lane.sink_cpu, lane.validate_cpu, lane.score_cpu]))
             .collect()
+    }
+
+    #[test]
+    fn lanes_that_share_a_cpu_are_said() {
+        let shared = |words: &str| {
+            let command = ServeOptions::augment_args(clap::Command::new("serve"));
+            let words =
+                ["serve", "--dim", "4", "--sink", "null"].into_iter().chain(words.split(' '));
+            let matches = command.try_get_matches_from(words).unwrap();
+            let options = ServeOptions::from_arg_matches(&matches).unwrap();
+            ServePlan::new(&options).unwrap().shared_cpus()
+        };
+        let cpu = CpuMask::read().cpus()[0];
+        assert_eq!(shared("--lanes 1"), None);
+        let said = shared(&format!("--lanes 2 --cpus {cpu},{cpu}")).unwrap();
+        assert!(said.starts_with(&format!("--lanes 2 on CPU {cpu}: ")), "{said}");
+        let many = CpuMask::read().cpus().len() + 1;
+        assert!(
+            shared(&format!(
+                "--lanes {many} --pool 1MiB --slots 64 --carry-bytes 64KiB --output-bytes 1MiB"
+            ))
+            .is_some()
+        );
     }
 
     fn memory_of(words: &str) -> MemoryBounds {

@@ -21,6 +21,7 @@ use crate::log::{FolderProgress, LaneFeed, LogProgress};
 use crate::notice;
 use crate::printable::Printable;
 use crate::sink::{DataDir, DataOptions, NullSink, Sink, SinkError};
+use crate::units::Size;
 
 /// The part of a stop's time that is left for the end of the logs, at most: until then the disk may
 /// refuse.
@@ -63,6 +64,9 @@ impl Server {
                 leaves no more (ulimit -n)",
                 plan.connections_max, options.max_connections
             ));
+        }
+        if let Some(shared) = plan.shared_cpus() {
+            notice::warn(shared);
         }
         // The threads of this port are started from this thread, which isn't pinned, because a
         // thread inherits the CPUs of the thread that starts it.
@@ -176,6 +180,11 @@ impl Server {
     /// What each lane was granted.
     pub fn reports(&self) -> impl Iterator<Item = &LaneReport> {
         self.lanes.iter().map(|lane| &lane.report)
+    }
+
+    /// The part of each lane's pool that is in rotation.
+    pub fn windows(&self) -> impl Iterator<Item = Size> {
+        self.lanes.iter().map(|lane| lane.window)
     }
 
     /// Whether a lane has ended without being stopped, which means that it has failed.

@@ -19,7 +19,7 @@ use crate::log::{
     AlignedBytes, BLOCK_BYTES, BufferSizes, CommitAsks, CommitTimes, Committer, Disk, DiskFile,
     FolderProgress, LaneFeed, LaneLog, LogError, LogFolders, LogNote, LogOptions, LogProgress,
     ProducerLimits, ProducerTable, RealDisk, Recovery, RetentionLimits, RowShape, SPACE_KEPT_BYTES,
-    SealedFiles, random_epoch,
+    SealedFiles, fix_of, random_epoch,
 };
 use crate::notice;
 use crate::sink::{DataDir, LockLoss, SinkError};
@@ -315,8 +315,8 @@ fn probe(
 ) -> Result<(), ServeError> {
     let refused = |what: String, error: &io::Error| {
         ServeError::Refused(format!(
-            "lane {lane}: {what}: {error}; make room there or give this user the right to write, \
-             or name another folder with --data"
+            "lane {lane}: {what}: {error}{}; or name another folder with --data",
+            fix_of(error)
         ))
     };
     for folder in [&folders.open, &folders.complete] {

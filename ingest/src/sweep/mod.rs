@@ -10,7 +10,9 @@
 //! sum of its words.
 //!
 //! It promises: the window that it names as best is the smallest whose median is within 3 % of the
-//! fastest. A smaller window leaves more of the cache to others.
+//! fastest. A smaller window leaves more of the cache to others. It recommends none if the middle
+//! half of that window's repeats reaches the median of a window that isn't as good: then another
+//! sweep might name another.
 //!
 //! It doesn't know your service: the payload is the one that you specify, the stage only reads, and
 //! everything else that runs on the machine affects the figures.

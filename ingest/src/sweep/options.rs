@@ -5,13 +5,16 @@ use std::fmt;
 use std::str::FromStr;
 
 use slipring::machine::CpuMask;
-use slipring::pipeline::LaneError;
+use slipring::pipeline::{LaneError, SLOTS_MAX};
 use slipring::ring::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, RingError};
 
 use crate::server::StagesWord;
-use crate::units::{CpuIds, Size, figure};
+use crate::units::{CpuIds, Size, figure, whole};
 
 const WINDOWS_DEFAULT: (u64, u64) = (64 << 10, 32 << 20);
+
+const EVENTS_MAX: u64 = 1 << 48;
+const REPEATS_MAX: u32 = 1 << 16;
 
 /// What a sweep runs, and how often.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,16 +30,16 @@ pub struct SweepOptions {
     #[arg(long, value_name = "LIST")]
     pub windows: Option<WindowList>,
     /// Number of payloads published together, at most --slots
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = whole(1, SLOTS_MAX as u64))]
     pub batch: u64,
     /// Number of slots in the ring: a power of two, 2 to 16777216
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = whole(2, SLOTS_MAX))]
     pub slots: usize,
     /// Number of payloads per repeat
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 2_000_000, value_parser = whole(1, EVENTS_MAX))]
     pub events: u64,
     /// Number of repeats per window; the windows take turns
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = whole(1, REPEATS_MAX))]
     pub repeats: u32,
     /// Where the reading stage runs: on the lane's own thread (inline), or on another one (threads)
     /// [default: threads if there are two CPUs, else inline]
@@ -117,10 +120,10 @@ impl SweepPlan {
     fn on(options: &SweepOptions, mask: &[usize]) -> Result<Self, SweepError> {
         within("--pool", options.pool, Size(1), Size(u64::MAX >> 1))?;
         within("--payload", options.payload, Size(1), Size((CHUNK_BYTES_MAX / 2) as u64))?;
-        within("--slots", options.slots, 2, slipring::pipeline::SLOTS_MAX)?;
+        within("--slots", options.slots, 2, SLOTS_MAX)?;
         within("--batch", options.batch, 1, options.slots as u64)?;
-        within("--events", options.events, 1, 1 << 48)?;
-        within("--repeats", options.repeats, 1, 1 << 16)?;
+        within("--events", options.events, 1, EVENTS_MAX)?;
+        within("--repeats", options.repeats, 1, REPEATS_MAX)?;
         let (cpu, stage_cpu, notes) = choose_cpus(options, mask)?;
         Ok(Self {
             pool_bytes: options.pool.bytes(),

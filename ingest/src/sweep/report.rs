@@ -46,6 +46,12 @@ impl WindowTimes {
         self.ns_per_event[self.ns_per_event.len() - 1]
     }
 
+    /// The middle half of the repeats: without the fastest quarter and the slowest one.
+    fn middle_ns(&self) -> std::ops::RangeInclusive<f64> {
+        let (n, all) = (self.ns_per_event.len(), &self.ns_per_event);
+        all[n / 4]..=all[n - 1 - n / 4]
+    }
+
     fn size(&self) -> Size {
         Size(self.window_bytes as u64)
     }
@@ -93,6 +99,14 @@ impl SweepReport {
         self.good().next().map(|window| window.window_bytes).expect("a sweep has a window")
     }
 
+    /// The best window if the repeats can't tell it from one that isn't as good.
+    fn noisy(&self) -> Option<&WindowTimes> {
+        let good: Vec<usize> = self.good().map(|window| window.window_bytes).collect();
+        let best = self.good().next()?;
+        let mut others = self.windows.iter().filter(|w| !good.contains(&w.window_bytes));
+        others.any(|other| best.middle_ns().contains(&other.median_ns())).then_some(best)
+    }
+
     /// One line per window, then one with the result.
     #[must_use]
     pub fn to_json(&self) -> Vec<Value> {
@@ -109,6 +123,7 @@ impl SweepReport {
         let result = json!({
             "bench": "sweep",
             "best_window_bytes": self.best_window_bytes(),
+            "too_noisy": self.noisy().is_some(),
             "default_window_bytes": self.default_window_bytes,
             "l2_bytes": self.l2_bytes,
             "l3_bytes": self.l3_bytes,
@@ -196,13 +211,40 @@ impl fmt::Display for SweepReport {
             marks.iter().filter(|(is, _)| *is).try_for_each(|(_, mark)| f.write_str(mark))?;
             writeln!(f)?;
         }
-        let (best, default) = (Size(best as u64), Size(self.default_window_bytes as u64));
-        writeln!(
-            f,
-            "\nbest: --window {best} (within {WITHIN_PERCENT} % of the fastest: {}); default here: {default}",
-            self.good_ranges()
-        )?;
-        write!(f, "default: {}", self.default_reason())
+        self.write_advice(f, best, &good)
+    }
+}
+
+impl SweepReport {
+    /// Writes which window to use, and which one is the default.
+    fn write_advice(&self, f: &mut fmt::Formatter<'_>, best: usize, good: &[usize]) -> fmt::Result {
+        match (self.noisy(), good) {
+            (Some(noisy), _) => {
+                let (size, middle) = (noisy.size(), noisy.middle_ns());
+                write!(
+                    f,
+                    "\ntoo noisy: nothing is recommended. Half of the repeats of {size} took \
+                     {:.2} to {:.2} ns, and so did windows that aren't as good; run it on an idle \
+                     machine, or raise --repeats",
+                    middle.start(),
+                    middle.end()
+                )?;
+            }
+            (None, [only]) => {
+                let only = Size(*only as u64);
+                write!(f, "\nbest: --window {only}, the fastest by more than {WITHIN_PERCENT} %")?;
+            }
+            (None, _) => {
+                let (best, ranges) = (Size(best as u64), self.good_ranges());
+                write!(
+                    f,
+                    "\nbest: --window {best}, the smallest of those that are within \
+                     {WITHIN_PERCENT} % of the fastest: {ranges}"
+                )?;
+            }
+        }
+        let default = Size(self.default_window_bytes as u64);
+        write!(f, "\ndefault: {default}, {}", self.default_reason())
     }
 }
 
@@ -225,7 +267,8 @@ mod tests {
         };
         let times = |(n, median): (usize, &f64)| {
             let mut times = WindowTimes::new(65536 << n);
-            [median * 2.0, *median, median / 2.0].into_iter().for_each(|ns| times.add(ns));
+            // The outer ones are spikes.
+            [2.0, 1.001, 1.0, 0.999, 0.5].into_iter().for_each(|part| times.add(median * part));
             times
         };
         let windows = medians.iter().enumerate().map(times).collect();
@@ -244,9 +287,11 @@ mod tests {
         assert_eq!(found.best_window_bytes(), 256 << 10, "12.4 is more than 3 % beyond 12.0");
         let text = found.to_string();
         assert!(
-            text.contains("best: --window 256KiB (within 3 % of the fastest: 256KiB, 1MiB); default here: 4MiB"),
+            text.contains("best: --window 256KiB, the smallest of those that are within 3 % of the fastest: 256KiB, 1MiB\ndefault: 4MiB, "),
             "{text}"
         );
+        let text = report(&[20.0, 12.0, 13.0], Some(1)).to_string();
+        assert!(text.contains("best: --window 128KiB, the fastest by more than 3 %\n"), "{text}");
         assert!(text.contains("L3 cache isn't reported"), "{text}");
         let found = report(&[10.1, 10.0, 10.2], None);
         let text = found.to_string();
@@ -255,12 +300,35 @@ mod tests {
     }
 
     #[test]
+    fn what_noise_explains_isnt_recommended() {
+        let mut found = report(&[20.0, 12.0, 13.0], Some(1));
+        assert!(found.noisy().is_none());
+        // Spikes aren't noise, but half of the repeats are.
+        for (ns, is_noisy) in [
+            ([6.0, 11.9, 12.0, 12.1, 24.0], false),
+            ([6.0, 11.0, 12.0, 14.0, 24.0], true),
+            ([6.0, 11.0, 12.0, 12.9, 24.0], false),
+        ] {
+            found.windows[1].ns_per_event = ns.to_vec();
+            assert_eq!(found.noisy().is_some(), is_noisy, "{ns:?}");
+            let text = found.to_string();
+            assert_eq!(text.contains("\nbest: --window 128KiB"), !is_noisy, "{text}");
+            assert_eq!(text.contains("too noisy: nothing is recommended"), is_noisy, "{text}");
+            let json = found.to_json();
+            assert_eq!(json[3]["too_noisy"], is_noisy);
+        }
+        // One repeat, or as good as each other: nothing to tell apart.
+        found.windows.iter_mut().for_each(|window| window.ns_per_event = vec![window.median_ns()]);
+        assert!(found.noisy().is_none());
+    }
+
+    #[test]
     fn json_has_the_names_that_scripts_rely_on() {
         let lines = report(&[20.0, 12.0], Some(1)).to_json();
         assert_eq!(lines.len(), 3);
         assert_eq!(
             lines[1],
-            json!({"bench": "sweep", "window_bytes": 131_072, "ns_per_event": 12.0, "ns_min": 6.0, "ns_max": 24.0, "repeats": 3})
+            json!({"bench": "sweep", "window_bytes": 131_072, "ns_per_event": 12.0, "ns_min": 6.0, "ns_max": 24.0, "repeats": 5})
         );
         assert_eq!(
             (&lines[2]["best_window_bytes"], &lines[2]["default_window_bytes"]),

@@ -19,7 +19,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 const NUMBER_BYTES: usize = 8;
 
 /// Runs the sweep and blocks until it ends. Passes each notice about what wasn't granted to
-/// `notice`, once.
+/// `notice`, once, and to `progress` how far it is.
 ///
 /// # Errors
 /// An invalid option, if possible before anything is mapped; a refusal of the system; or a payload
@@ -27,6 +27,7 @@ const NUMBER_BYTES: usize = 8;
 pub fn run(
     options: &SweepOptions,
     mut notice: impl FnMut(&str),
+    mut progress: impl FnMut(&str),
 ) -> Result<SweepReport, SweepError> {
     let plan = SweepPlan::new(options)?;
     plan.notes.iter().for_each(|note| notice(note));
@@ -36,10 +37,19 @@ pub fn run(
     first.downgrades.iter().for_each(|downgrade| notice(downgrade));
     let mut windows: Vec<WindowTimes> =
         plan.windows.iter().map(|&window_bytes| WindowTimes::new(window_bytes)).collect();
-    for _ in 0..options.repeats {
+    let (repeats, count) = (options.repeats, windows.len());
+    progress(&format!("{count} windows, {repeats} repeats of each"));
+    let started = Instant::now();
+    for number in 1..=repeats {
         for window in &mut windows {
             window.add(repeat(&plan, Some(window.window_bytes), options.events)?.ns_per_event);
         }
+        let taken = started.elapsed();
+        let left = taken.as_secs_f64() / f64::from(number) * f64::from(repeats - number);
+        progress(&format!(
+            "repeat {number} of {repeats} is done after {:.1} s; about {left:.0} s are left",
+            taken.as_secs_f64()
+        ));
     }
     Ok(SweepReport::new(&plan, windows, first.window_bytes))
 }

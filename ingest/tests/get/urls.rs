@@ -89,6 +89,27 @@ fn another_object_is_never_fetched() {
     assert!(seen.lock().unwrap().is_empty(), "nothing was asked for");
 }
 
+/// What isn't there is named as what it is: a kind of URL, a file, a server.
+#[test]
+fn what_is_not_there_is_named() {
+    for (url, said) in [
+        ("ftp://host/key", "ftp://host/key: there is no store for ftp://; give s3://, gs://"),
+        ("s3:///key", "its bucket is missing"),
+    ] {
+        let ended = run(&[url]).assert_code(2);
+        assert!(ended.stderr.contains(said) && !ended.stderr.contains("x/y"), "{ended:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing").display().to_string();
+    let ended = run(&[&*missing]).assert_code(1);
+    assert!(ended.stderr.contains("missing: there is no such file"), "{ended:?}");
+    assert!(!ended.stderr.contains("endpoint") && !ended.stderr.contains("bytes 0"), "{ended:?}");
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ended = run(&[&*format!("http://{gone}/a"), "--retries", "0"]).assert_code(1);
+    assert!(ended.stderr.contains("nothing listens there; check host and port"), "{ended:?}");
+    assert!(!ended.stderr.contains("error sending request"), "{ended:?}");
+}
+
 #[test]
 fn a_packed_object_is_named() {
     let (address, _) =

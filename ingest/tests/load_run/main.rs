@@ -10,6 +10,7 @@ mod ids;
 mod server;
 mod verdict;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -356,6 +357,32 @@ fn wrong_servers_are_caught_at_the_request() {
             }
         }
     }
+}
+
+/// What the person who started the load may have got wrong is named.
+#[test]
+fn errors_name_the_option_that_may_not_fit() {
+    let said = |conduct| {
+        let (to, _) = start(conduct, LIMITS);
+        let vectors = VectorRange { least: 1, most: 1 };
+        let count = LoadOptions { mode: Mode::Count, vectors, connections: 1, ..options(to) };
+        failure(&count).2.to_string()
+    };
+    let text = said(Conduct::Weighted);
+    assert!(text.contains("has score ") && text.ends_with("is --score the service's?"), "{text}");
+    let text = said(Conduct::Twice(199));
+    assert!(text.contains("never sent; do --dim and --mode fit"), "{text}");
+    let hint = "may have reached --max-connections or --connections-per-peer";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = Target::Tcp(listener.local_addr().unwrap().to_string());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    for mode in [Mode::Count, Mode::Header] {
+        let closed = LoadOptions { mode, connections: 1, ..options(to.clone()) };
+        let text = run(&closed).unwrap_err().to_string();
+        assert!(text.contains(hint), "{text}");
+    }
+    let text = said(Conduct::CloseAfter(5));
+    assert!(text.contains("5 requests answered") && !text.contains(hint), "{text}");
 }
 
 #[test]

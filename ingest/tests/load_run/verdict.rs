@@ -40,6 +40,14 @@ fn a_run_in_which_everything_was_refused_fails() {
             "{report}"
         );
     }
+    // The latencies of refusals aren't shown as if something had been measured.
+    let (to, _) = start(Conduct::RefuseEvery(1, Status::Busy), LIMITS);
+    let report = run(&LoadOptions { verify: false, ..options(to) }).unwrap();
+    let table = report.to_string();
+    assert!(table.contains("no request was accepted while it was measured"), "{table}");
+    assert_eq!(table.lines().next_back().unwrap().split_whitespace().collect::<String>(), "------");
+    let json = report.to_json();
+    assert_eq!((&json["latency_us"]["p50"], &json["vectors_per_s"]), (&Value::Null, &Value::Null));
     let (code, json, said) = load(Conduct::RefuseEvery(1, Status::Failed), "--count 10");
     assert_eq!((code, &json["refused"]["requests"]), (Some(1), &10.into()), "{said}");
     assert!(said.contains("Z error load: every request was refused, 10 of them"), "{said}");

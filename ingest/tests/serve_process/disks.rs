@@ -440,10 +440,10 @@ fn a_folder_that_cant_be_written_is_refused() {
     }
     within(Duration::from_secs(60), move || {
         let data = place.data().display().to_string();
-        refused(read_only(), 1, &["--data", &data, "Read-only file system", "right to write"]);
+        refused(read_only(), 1, &["--data", &data, "mounted read-only: name another folder"]);
         assert!(!place.data().exists());
         killed(&place, 3);
-        refused(read_only(), 1, &["--data", &data, "Read-only file system", "right to write"]);
+        refused(read_only(), 1, &["--data", &data, "mounted read-only: name another folder"]);
         assert_eq!(Process::start(serve(&place.words(""))).stop().code, Some(0));
         assert_eq!(data::ids(&place.data(), 4), [0, 1, 2]);
     });

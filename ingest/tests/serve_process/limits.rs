@@ -116,6 +116,38 @@ fn ten_thousand_connections_opened_and_dropped() {
     });
 }
 
+/// Connections beyond a limit are closed without a word on the wire, so the service names the
+/// option in its log, once for all of them, and a load the options that it may have been.
+#[test]
+fn connections_beyond_a_limit_name_its_option() {
+    within(Duration::from_secs(60), || {
+        for (words, said) in [
+            (
+                "--max-connections 2",
+                "a connection was closed: every lane that it could go to has 2",
+            ),
+            ("--connections-per-peer 2", "a connection of 127.0.0.1 was closed: it has 2"),
+        ] {
+            let place = Place::new();
+            let mut process = Process::start(serve(&place.words(words)));
+            for mode in ["header", "count"] {
+                let mut load = Command::new(BINARY);
+                let to = process.ready_value("tcp").unwrap();
+                let words = format!("load --to {to} --dim 4 --connections 6 --mode {mode}");
+                load.args(words.split(' ')).args(["--duration", "10s", "--vectors", "1"]);
+                let hint = "may have reached --max-connections or --connections-per-peer";
+                let output = load.output().unwrap();
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.code() == Some(1) && error.contains(hint), "{error}");
+            }
+            let ended = process.stop();
+            assert_eq!(ended.stderr.matches(said).count(), 1, "{ended:?}");
+            let option = words.split(' ').next().unwrap();
+            assert!(ended.stderr.contains(option), "{ended:?}");
+        }
+    });
+}
+
 #[test]
 fn too_few_descriptors_to_begin_with_are_named() {
     let place = Place::new();
@@ -134,7 +166,7 @@ fn memory_beyond_a_limit_is_refused_by_its_name() {
         1,
         &["RLIMIT_AS", "ulimit -v"],
     );
-    refused(serve(&place.words("--pool 1000TiB")), 2, &["--pool"]);
+    refused(serve(&place.words("--pool 1000TiB")), 1, &["--pool"]);
     refused(serve(&place.words("--pool 500000GiB")), 1, &["pool"]);
     let all = ["488.3 TiB of answers", "lower --output-bytes", "the service may come to hold"];
     refused(serve(&place.words("--output-bytes 500000GiB")), 1, &all);
@@ -260,6 +292,9 @@ fn a_disk_that_stays_full_ends_with_the_number() {
             ended.stdout.contains(&missing) && ended.stderr.contains("free space on this disk"),
             "{ended:?}"
         );
+        // What ended the log is said, though its last segment could be sealed.
+        let said = ["the disk is full: it has ", "accepted vectors aren't stored"];
+        assert!(said.iter().all(|said| ended.stdout.contains(said)), "{ended:?}");
         assert_eq!(data::ids(&disk.path().join("data"), 4).len() as u64, stored);
     });
 }

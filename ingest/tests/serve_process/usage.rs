@@ -8,13 +8,13 @@ use std::time::Duration;
 use slipring_test_support::within;
 
 use crate::support::client::{Address, Client};
-use crate::support::process::{Place, Process, refused, serve};
+use crate::support::process::{BINARY, Place, Process, refused, serve};
 use crate::support::{data, vector};
 
 #[test]
 fn what_no_memory_could_hold_is_usage() {
     let place = Place::new();
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 21] = [
         // Smaller than one frame.
         ("--pool 512", &["--pool", "512"]),
         ("--pool 100KiB --max-vectors 65535", &["--pool", "100KiB"]),
@@ -22,16 +22,26 @@ fn what_no_memory_could_hold_is_usage() {
         ("--slots 1", &["--slots", "1"]),
         ("--window 1", &["--window", "1"]),
         ("--segment-bytes 0", &["--segment-bytes", "0"]),
-        ("--commit-interval 0s", &["--commit-interval is 0ns", "1ms"]),
-        ("--segment-age 999us", &["--segment-age is 999µs", "1ms"]),
+        ("--commit-interval 0s", &["--commit-interval is 0s", "1ms"]),
+        ("--segment-age 999us", &["--segment-age is 999us", "1ms"]),
+        // The library would take as much of it as the pool has.
+        (
+            "--window 2MiB --pool 1MiB",
+            &["--window is 2MiB", "at most --pool, 1MiB", "raise --pool"],
+        ),
         // A segment that is sealed would have to go at once.
         ("--retain-bytes 0", &["--retain-bytes is 0", "need 256MiB", "lower --segment-bytes"]),
         (
             "--retain-bytes 100MiB --segment-bytes 64MiB --lanes 2",
             &["--retain-bytes is 100MiB", "--lanes 2", "need 128MiB", "at least that"],
         ),
-        ("--retain-for 0s", &["--retain-for is 0ns", "at least 1s"]),
+        ("--retain-for 0s", &["--retain-for is 0s", "at least 1s"]),
         ("--retain-for 999ms", &["--retain-for is 999ms", "at least 1s"]),
+        // What would be stored nowhere.
+        ("--sink null --data x", &["--data with --sink null", "leave one of them out"]),
+        ("--sink null --data-mode 0600", &["--data-mode with --sink null"]),
+        ("--sink null --retain-bytes 1GiB", &["--retain-bytes with --sink null"]),
+        ("--sink null --retain-for 1h", &["--retain-for with --sink null"]),
         // The answers that a connection may be owed, and the scores of a ring.
         ("--in-flight 65536 --max-vectors 65535 --pool 64MiB", &["--in-flight", "--max-vectors"]),
         (
@@ -107,6 +117,59 @@ fn figures_that_are_none_are_usage() {
     }
     // Each value is legal, but their product isn't.
     refused(serve(&place.words("--dim 65535 --max-vectors 65535")), 2, &["max-vectors"]);
+}
+
+/// Numbers that are none, and those out of range, are told what they may be; so are sizes and
+/// names with one dash.
+#[test]
+fn errors_of_options_name_the_limits() {
+    let place = Place::new();
+    for (words, names) in [
+        ("--dim abc", &["'abc'", "--dim", "a whole number from 1 to 65535"][..]),
+        ("--dim -1", &["'-1'", "--dim", "a whole number from 1 to 65535"]),
+        ("--slots 1", &["--slots", "from 2 to 16777216"]),
+        ("--lanes 257", &["--lanes", "from 1 to 256"]),
+        ("--in-flight 1e3", &["--in-flight", "from 1 to 65536"]),
+        ("--pool foo", &["--pool", "\"foo\" isn't a size", "1TiB"]),
+        ("-dim 4", &["unexpected argument", "two dashes: --dim"]),
+        // Where the limit comes from.
+        ("--pool 1KiB", &["--pool is 1KiB", "two chunks", "--dim or --max-vectors"]),
+    ] {
+        println!("{words}");
+        refused(serve(&place.words(words)), 2, names);
+    }
+    for (words, names) in [
+        ("demo --seconds 0", &["--seconds", "from 1 to 3600"][..]),
+        ("load --to h:1 --dim x", &["--dim", "from 1 to 65535"]),
+        ("load --to h:1 --dim 4 --rate fast", &["--rate", "0.001 to 1000000000"]),
+        ("load --to h:1 --dim 4 --connections -1", &["--connections", "from 1 to 65536"]),
+        ("load --to h:1 --dim 4 --timeout 0s", &["--timeout is 0s"]),
+        ("load --to h:1 --dim 4 --file no.npy", &["--file no.npy", "name a .npy or .fvecs file"]),
+        ("log cat --data d --lane x", &["--lane", "a whole number, 0 or more"]),
+    ] {
+        println!("{words}");
+        let mut command = std::process::Command::new(BINARY);
+        command.args(words.split_whitespace());
+        refused(command, 2, names);
+    }
+}
+
+/// What a service runs with is said at its start: the window that it has by default, and lanes that
+/// share CPUs.
+#[test]
+fn a_start_says_windows_and_shared_cpus() {
+    within(Duration::from_secs(60), || {
+        let place = Place::new();
+        let cpus = slipring::machine::CpuMask::read().cpus().len();
+        for (lanes, is_shared) in [(1, false), (cpus + 1, true)] {
+            let words = format!("--lanes {lanes} --window 128KiB --sink null");
+            let ended = Process::start(serve(&place.words(&words))).stop();
+            let said = format!("lane {}: a window of 128KiB in a pool of 1MiB", lanes - 1);
+            assert!(ended.code == Some(0) && ended.stderr.contains(&said), "{ended:?}");
+            let warned = ended.stderr.contains("warn --lanes ");
+            assert_eq!(warned, is_shared, "{ended:?}");
+        }
+    });
 }
 
 /// Every machine has node 0: it is accepted, and the report of each lane names it if the kernel
@@ -303,7 +366,7 @@ fn options_are_named_once() {
             let said = refused(serve(&place.words(words)), 1, &["--data"]);
             assert!(!said.contains("--data: --data"), "{said}");
         }
-        let said = refused(serve(&place.words("--dim 0")), 2, &["--dim is 0"]);
+        let said = refused(serve(&place.words("--dim 0")), 2, &["--dim", "from 1 to 65535"]);
         assert!(!said.contains("--max-vectors"), "{said}");
     });
 }
@@ -327,16 +390,29 @@ fn bytes_are_in_units() {
         println!("{words}");
         refused(serve(&place.words(words)), 2, names);
     }
+    let names = ["100 TiB of pools (--pool)", "lower --pool"];
+    refused(serve(&place.words("--pool 100TiB")), 1, &names);
 }
 
 #[test]
 fn addresses_that_make_no_sense_are_usage() {
     let place = Place::new();
-    for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", "no such host:1"] {
+    for (address, said) in [
+        ("nonsense", "has no colon"),
+        ("9900", "has no colon"),
+        ("127.0.0.1", "has no colon"),
+        ("127.0.0.1:99999", "port is \"99999\", and must be from 0 to 65535"),
+        ("127.0.0.1:", "port is \"\""),
+        ("no such host:1", "finds no such host"),
+    ] {
         let mut command = serve(&words_without_listen(&place));
-        // This address contains a space, so it can't be one of our words.
+        // One contains a space, so it can't be one of our words.
         command.args(["--listen", address]);
-        refused(command, 2, &["--listen"]);
+        refused(command, 2, &["--listen", said, "say HOST:PORT, like 127.0.0.1:9900"]);
+    }
+    for (address, said) in [("70000", "from 0 to 65535"), ("localhost", "has no colon")] {
+        let words = place.words(&format!("--metrics {address}"));
+        refused(serve(&words), 2, &["--metrics", said, "HOST:PORT", "9901"]);
     }
 }
 

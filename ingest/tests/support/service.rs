@@ -106,7 +106,11 @@ pub fn try_start(folder: &Path, dim: u32, words: &str) -> Result<Server, ServeEr
 /// be a pair.
 pub fn merged(defaults: &str, words: &str) -> String {
     let defaults: Vec<&str> = defaults.split_whitespace().collect();
-    let named = |flag: &str| words.split_whitespace().any(|word| word == flag);
+    // A service that stores nothing has no folder.
+    let is_null = words.contains("--sink null");
+    let named = |flag: &str| {
+        words.split_whitespace().any(|word| word == flag) || is_null && flag == "--data"
+    };
     let kept: Vec<&str> =
         defaults.chunks(2).filter(|pair| !named(pair[0])).flatten().copied().collect();
     format!("{} {words}", kept.join(" "))

@@ -283,11 +283,37 @@ fn a_disk_that_stays_full_ends_the_close_in_time() {
     assert!(bench.committer.is_over());
     let figures = bench.feed.progress().figures();
     assert_eq!((figures.lost_rows, figures.left_open_rows, figures.sealed_rows), (7, 5, 0));
-    assert!(bench.feed.close(until).is_err());
+    let said = bench.feed.close(until).unwrap_err();
+    assert!(said.contains("7 accepted vectors aren't stored: put that right"), "{said}");
     disk.set_faults(Faults::default());
     let (log, _) = open(&disk, 2).unwrap();
     assert_eq!(sealed_rows(&disk).unwrap().len(), 5);
     assert!(log.next_sequence() >= 12);
+}
+
+/// Its last segment can be sealed, from the bytes that were kept for that. Why the vectors behind
+/// it are missing is said all the same, and not that it takes vectors again.
+#[test]
+fn a_disk_that_stays_full_is_named_when_the_last_segment_is_sealed() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::new(open(&disk, 1).unwrap().0);
+    offer(&mut bench.feed, &rows(0, 5), true, bench.now);
+    bench.run();
+    disk.set_free_bytes(SPACE_KEPT_BYTES + 4096);
+    offer(&mut bench.feed, &rows(5, 7), false, bench.now);
+    let until = bench.now + Duration::from_secs(3);
+    bench.asks.close(until);
+    bench.run_until(until);
+    assert!(bench.committer.is_over());
+    let figures = bench.feed.progress().figures();
+    assert_eq!((figures.lost_rows, figures.sealed_rows), (7, 5));
+    let said = bench.feed.close(until).unwrap_err();
+    for part in ["the disk is full", " bytes left", "free space", "7 accepted vectors"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let notes = bench.committer.take_notes();
+    let is_known = matches!(&notes[..], [(0, LogNote::Refused(_)), (0, LogNote::Failed(_))]);
+    assert!(is_known, "{notes:?}");
 }
 
 #[derive(Debug)]
