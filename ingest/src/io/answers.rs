@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use slipring::class::PooledBuf;
 use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
 use super::acks::{AnswerRows, LaneAcks};
@@ -62,6 +63,8 @@ struct Encoder {
     caps: ConnCaps,
     /// None without a log: then nothing is stored.
     acks: Option<LaneAcks>,
+    /// Without a log, and so without repeats.
+    is_plain: bool,
     /// The answer to an accepted hello.
     hello: HelloAnswer,
     /// Connections with something to send.
@@ -92,6 +95,7 @@ impl Answers {
         };
         let send_list = Vec::new();
         let repeats = repeats.map(|column| Repeats { column, first_row, lane });
+        let is_plain = acks.is_none() && repeats.is_none();
         let encoder = Encoder {
             verdicts,
             scores,
@@ -99,6 +103,7 @@ impl Answers {
             next_row: first_row,
             caps,
             acks,
+            is_plain,
             hello,
             send_list,
         };
@@ -216,12 +221,87 @@ impl Encoder {
         }
         // Without memory the answer waits, and with it the slot. The ring fills up, and nothing
         // more is read.
-        if conn.out.is_none() {
-            return Outcome::Retry;
-        }
+        let Some(out) = conn.out.as_mut() else { return Outcome::Retry };
         let verdict = self.verdict(view);
+        if !self.is_plain || request.reply == Reply::Hello {
+            return self.encode_logged(view, conn, verdict, counters);
+        }
         let vectors = accepted(verdict.status, request);
-        let Ok((first_row, detail)) = self.number(verdict, vectors) else {
+        let Ok((first_row, detail)) = self.number(verdict.number, vectors) else {
+            return self.miscounted(verdict);
+        };
+        // As it was pushed, whatever its outcome.
+        let in_flight = match request.status {
+            Status::Busy => &mut conn.small_in_flight,
+            _ => &mut conn.in_flight,
+        };
+        debug_assert!(*in_flight > 0);
+        *in_flight -= 1;
+        let place = Place { out, sent: &mut conn.out_sent, in_flight: conn.in_flight };
+        let words = Words { vectors, lane: self.hello.lane, first_row, detail, stored_through: 0 };
+        self.write(view, place, verdict.status, words);
+        conn.unsent.add(request.received_ns, 1);
+        list(&mut self.send_list, conn);
+        counters.add_answer(verdict.status);
+        counters.add(Counter::VectorsAnswered, u64::from(vectors));
+        Outcome::Done
+    }
+
+    /// Encodes an answer behind the others of its connection, and returns its bytes.
+    #[inline(always)]
+    fn write(
+        &self,
+        view: &View<'_, Request>,
+        place: Place<'_>,
+        status: Status,
+        words: Words,
+    ) -> usize {
+        let request = view.meta();
+        let scores = scores(&self.scores, view, status);
+        let bytes = answer_bytes(request.mode, scores.len());
+        let Place { out, sent, in_flight } = place;
+        if out.len() + bytes > self.caps.output_bytes {
+            // Sending makes room; the caps leave enough for everything owed.
+            drop_front(out, *sent);
+            *sent = 0;
+        }
+        let at = out.len();
+        let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
+        match request.mode {
+            Mode::Count => write_count_answer(scores, &mut out[at..]),
+            Mode::Header1 | Mode::Header => {
+                let Words { vectors, lane, first_row, detail, stored_through } = words;
+                let (sequence, credits) = (request.sequence, self.caps.credits(in_flight));
+                let answer = Answer {
+                    status,
+                    vectors,
+                    sequence,
+                    credits,
+                    lane,
+                    detail,
+                    first_row,
+                    stored_through,
+                    scores,
+                };
+                write_answer(request.mode, &answer, &mut out[at..]);
+            }
+        }
+        bytes
+    }
+
+    /// The answer to a hello, or one of a lane with a log: it says what is stored, and may be held.
+    #[inline(never)]
+    fn encode_logged(
+        &mut self,
+        view: &View<'_, Request>,
+        conn: &mut Conn,
+        verdict: Verdict,
+        counters: &mut Counters,
+    ) -> Outcome {
+        let request = view.meta();
+        let vectors = accepted(verdict.status, request);
+        let new_vectors = if verdict.is_repeat { 0 } else { vectors };
+        let Ok((first_row, detail)) = self.number(verdict.number, new_vectors) else {
             return self.miscounted(verdict);
         };
         if request.reply == Reply::Hello {
@@ -238,48 +318,14 @@ impl Encoder {
             Some(acks) if request.mode == Mode::Header => acks.stored_through(conn, request, &rows),
             _ => 0,
         };
-        let scores = scores(&self.scores, view, verdict.status);
-        let bytes = answer_bytes(request.mode, scores.len());
         conn.note_answered(request.status);
-        let credits = self.caps.credits(conn.in_flight);
-        let Some(out) = room(conn, bytes, self.caps.output_bytes) else {
-            unreachable!("it has an output")
-        };
-        match request.mode {
-            Mode::Count => write_count_answer(scores, out),
-            Mode::Header1 | Mode::Header => {
-                let (sequence, status) = (request.sequence, verdict.status);
-                let answer = Answer {
-                    status,
-                    vectors,
-                    sequence,
-                    credits,
-                    lane,
-                    detail,
-                    first_row,
-                    stored_through,
-                    scores,
-                };
-                write_answer(request.mode, &answer, out);
-            }
-        }
-        self.finish_answer(conn, request, verdict, &rows, bytes, counters);
-        Outcome::Done
-    }
-
-    /// An answer is encoded: it is sent, or held, and counted.
-    #[inline(always)]
-    fn finish_answer(
-        &mut self,
-        conn: &mut Conn,
-        request: &Request,
-        verdict: Verdict,
-        rows: &AnswerRows,
-        bytes: usize,
-        counters: &mut Counters,
-    ) {
+        let in_flight = conn.in_flight;
+        let Some(out) = &mut conn.out else { unreachable!("it has an output") };
+        let place = Place { out, sent: &mut conn.out_sent, in_flight };
+        let words = Words { vectors, lane, first_row, detail, stored_through };
+        let bytes = self.write(view, place, verdict.status, words);
         let is_held = match &mut self.acks {
-            Some(acks) => acks.hold(conn, request, rows, bytes),
+            Some(acks) => acks.hold(conn, request, &rows, bytes),
             None => false,
         };
         if !is_held {
@@ -287,9 +333,10 @@ impl Encoder {
             list(&mut self.send_list, conn);
         }
         // What becomes of a held one is known when it is released.
-        if !is_held || rows.vectors == 0 {
-            count(verdict, rows.vectors, counters);
+        if !is_held || vectors == 0 {
+            count(verdict, vectors, counters);
         }
+        Outcome::Done
     }
 
     /// The answer to a hello: always the connection's first one, so the output has room.
@@ -311,7 +358,8 @@ impl Encoder {
         let verdict = self.verdict(view);
         let vectors = accepted(verdict.status, view.meta());
         count(verdict, vectors, counters);
-        if self.number(verdict, vectors).is_err() {
+        let new_vectors = if verdict.is_repeat { 0 } else { vectors };
+        if self.number(verdict.number, new_vectors).is_err() {
             return self.miscounted(verdict);
         }
         counters.add(Counter::Orphans, 1);
@@ -321,13 +369,13 @@ impl Encoder {
     /// The first row of an accepted request, or what its refusal says besides its status. The rows
     /// go on behind it. An error: validate has counted other rows.
     #[inline(always)]
-    fn number(&mut self, verdict: Verdict, vectors: u32) -> Result<(u64, u32), ()> {
-        if vectors == 0 || verdict.is_repeat {
-            return Ok((0, verdict.number));
+    fn number(&mut self, number: u32, new_vectors: u32) -> Result<(u64, u32), ()> {
+        if new_vectors == 0 {
+            return Ok((0, number));
         }
         let first_row = self.next_row;
-        self.next_row += u64::from(vectors);
-        if verdict.number == first_row as u32 { Ok((first_row, 0)) } else { Err(()) }
+        self.next_row += u64::from(new_vectors);
+        if number == first_row as u32 { Ok((first_row, 0)) } else { Err(()) }
     }
 
     #[cold]
@@ -361,18 +409,22 @@ fn scores<'v>(
     }
 }
 
-/// Room for an answer at the end of a connection's output.
-#[inline(always)]
-fn room(conn: &mut Conn, bytes: usize, output_bytes: usize) -> Option<&mut [u8]> {
-    let out = conn.out.as_mut()?;
-    if out.len() + bytes > output_bytes {
-        // Sending makes room; the caps leave enough for everything owed.
-        drop_front(out, conn.out_sent);
-        conn.out_sent = 0;
-    }
-    let at = out.len();
-    let Ok(()) = out.set_len(at + bytes) else { unreachable!("the caps bound what is owed") };
-    Some(&mut out[at..])
+/// Where an answer goes: behind the others of its connection.
+struct Place<'c> {
+    out: &'c mut PooledBuf,
+    /// Bytes of it that are sent.
+    sent: &'c mut usize,
+    /// Requests that the connection has in flight without this one.
+    in_flight: u32,
+}
+
+/// What an answer says besides its status and the scores.
+struct Words {
+    vectors: u32,
+    lane: u16,
+    first_row: u64,
+    detail: u32,
+    stored_through: u64,
 }
 
 /// Puts a connection into the list of those with something to send.

@@ -311,6 +311,19 @@ impl<'a> FramePusher<'a> {
     fn admit(
         &mut self,
         mode: Mode,
+        refusal: Option<Status>,
+    ) -> Result<(Permit, Option<Status>), Stop> {
+        if self.caps.is_disk_full || self.caps.is_full(self.conn) {
+            return self.admit_full(mode, refusal);
+        }
+        Ok((self.slot()?, refusal))
+    }
+
+    /// The same while the disk is full, or the connection's own cap is reached.
+    #[cold]
+    fn admit_full(
+        &mut self,
+        mode: Mode,
         mut refusal: Option<Status>,
     ) -> Result<(Permit, Option<Status>), Stop> {
         if self.caps.is_disk_full && refusal.is_none() {

@@ -42,7 +42,7 @@ pub type RepeatRow = [u64; 2];
 
 /// What a lane's validate knows of producers.
 pub struct LaneProducers {
-    pub(super) conns: ConnProducers,
+    conns: ConnProducers,
     table: ProducerTable,
     lane: u32,
     progress: LogProgress,
@@ -62,10 +62,31 @@ impl LaneProducers {
         Self { conns: ConnProducers::default(), table, lane, progress, repeats }
     }
 
-    /// Decides about a request that is good in itself, whose first row would be `row`. An error:
-    /// the column of repeats.
+    /// Reviews a verdict on a request whose first row would be `row`: a producer's may be one that
+    /// was accepted before. An error: the column of repeats.
+    #[inline(never)]
+    pub(super) fn review(
+        &mut self,
+        verdict: Verdict,
+        row: u64,
+        view: &View<'_, Request>,
+    ) -> Result<Verdict, String> {
+        let request = view.meta();
+        let verdict = match self.conns.of(request) {
+            Some(producer) if verdict.status == Status::Ok && request.reply != Reply::Hello => {
+                self.decide(producer, row, view)?
+            }
+            _ => verdict,
+        };
+        if verdict.status != Status::Ok || request.reply == Reply::Hello {
+            self.note_other(request);
+        }
+        Ok(verdict)
+    }
+
+    /// Decides about a request that is good in itself.
     #[cold]
-    pub(super) fn decide(
+    fn decide(
         &mut self,
         producer: u64,
         row: u64,
@@ -92,7 +113,7 @@ impl LaneProducers {
     }
 
     /// Notes a hello, or a request that was refused and may come again.
-    pub(super) fn note_other(&mut self, request: &Request) {
+    fn note_other(&mut self, request: &Request) {
         if is_hello(request) {
             self.conns.note_hello(request);
         } else if let Some(producer) = self.conns.of(request)

@@ -56,6 +56,12 @@ impl Verdict {
     pub(super) const fn of(status: Status) -> Self {
         Self { number: 0, status, is_repeat: false }
     }
+
+    /// Vectors of the request that it is about which get rows.
+    #[inline(always)]
+    pub(super) const fn new_vectors(self, request: &Request) -> u32 {
+        if matches!(self.status, Status::Ok) && !self.is_repeat { request.vectors } else { 0 }
+    }
 }
 
 impl Default for Verdict {

@@ -6,7 +6,7 @@ use super::producers::LaneProducers;
 use super::request::{Request, Verdict};
 use super::rows::{RowSums, all_finite};
 use super::score::Score;
-use crate::wire::frames::{ID_BYTES, Limits, Reply, Status};
+use crate::wire::frames::{ID_BYTES, Limits, Status};
 
 /// The handler of the stage `validate`: writes the verdict into its column, and the result of
 /// `score` for each vector into another. A finite sum means that its components are finite, so a
@@ -28,8 +28,7 @@ pub fn validator(
     let mut next_row = first_row;
     move |view| {
         let request = view.meta();
-        let producer = producers.as_ref().and_then(|lane| lane.conns.of(request));
-        let verdict = match request.status {
+        let decided = match request.status {
             // A hello is one without vectors.
             Status::Ok => {
                 let out = match results.row(&view) {
@@ -41,25 +40,20 @@ pub fn validator(
                     None => rows.sums(values, dim, out),
                 });
                 match status {
-                    Status::Ok => match (&mut producers, producer) {
-                        (Some(lane), Some(producer)) if request.reply != Reply::Hello => {
-                            match lane.decide(producer, next_row, &view) {
-                                Ok(verdict) => verdict,
-                                Err(error) => return Outcome::Fail(error),
-                            }
-                        }
-                        _ => Verdict { number: next_row as u32, ..Verdict::of(status) },
-                    },
+                    Status::Ok => Verdict { number: next_row as u32, ..Verdict::of(status) },
                     refused => refusal(&view, &limits, refused),
                 }
             }
             status => Verdict::of(status),
         };
-        if verdict.status != Status::Ok || request.reply == Reply::Hello {
-            producers.iter_mut().for_each(|lane| lane.note_other(request));
-        } else if !verdict.is_repeat {
-            next_row += u64::from(request.vectors);
-        }
+        let verdict = match &mut producers {
+            None => decided,
+            Some(lane) => match lane.review(decided, next_row, &view) {
+                Ok(verdict) => verdict,
+                Err(error) => return Outcome::Fail(error),
+            },
+        };
+        next_row += u64::from(verdict.new_vectors(request));
         match verdicts.row(&view) {
             Ok(row) => row[0] = verdict,
             Err(error) => return Outcome::Fail(format!("validate's column: {error}")),
