@@ -113,7 +113,7 @@ fn serve_options(options: &Options, socket: &Path) -> Result<ServeOptions, Ended
     let parsed = command
         .try_get_matches_from(words)
         .and_then(|matches| ServeOptions::from_arg_matches(&matches));
-    parsed.map_err(Ended::failed)
+    parsed.map_err(|error| Ended::Usage(error.to_string().replace("--dim <DIM>", "--payload / 4")))
 }
 
 /// A folder for the socket, removed when it is dropped.
