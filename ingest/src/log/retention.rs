@@ -137,8 +137,10 @@ impl<D: Disk> SealedFiles<D> {
             NextFile::write_kept(&self.disk, &self.folders, oldest.next_sequence)?;
         }
         remove(&self.disk, &self.folders.sealed(oldest.first_sequence))?;
-        let folder = &self.folders.complete;
-        self.disk.sync_folder(folder).map_err(LogError::io("sync the folder", folder))?;
+        // A merged file may have come from the other folder by a rename whose sync failed.
+        for folder in [&self.folders.open, &self.folders.complete] {
+            self.disk.sync_folder(folder).map_err(LogError::io("sync the folder", folder))?;
+        }
         let bytes = oldest.bytes;
         self.segments.pop_front();
         self.bytes -= bytes;
