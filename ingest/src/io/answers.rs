@@ -12,7 +12,7 @@ use slipring::pipeline::{ColumnReader, Outcome, Polled, Stage, View};
 
 use super::acks::{AnswerRows, LaneAcks};
 use super::buffers::{IoBuffers, drop_front};
-use super::conn::{Conn, ConnCaps, ConnTable, Moved};
+use super::conn::{Conn, ConnCaps, ConnTable, Moved, note_answered};
 use super::counters::{Counter, Counters};
 use super::disk::{DiskCall, LaneDisk};
 use super::duty::IoMeters;
@@ -230,13 +230,7 @@ impl Encoder {
         let Ok((first_row, detail)) = self.number(verdict.number, vectors) else {
             return self.miscounted(verdict);
         };
-        // As it was pushed, whatever its outcome.
-        let in_flight = match request.status {
-            Status::Busy => &mut conn.small_in_flight,
-            _ => &mut conn.in_flight,
-        };
-        debug_assert!(*in_flight > 0);
-        *in_flight -= 1;
+        note_answered(request.status, &mut conn.in_flight, &mut conn.small_in_flight);
         let place = Place { out, sent: &mut conn.out_sent, in_flight: conn.in_flight };
         let words = Words { vectors, lane: self.hello.lane, first_row, detail, stored_through: 0 };
         self.write(view, place, verdict.status, words);
@@ -318,7 +312,7 @@ impl Encoder {
             Some(acks) if request.mode == Mode::Header => acks.stored_through(conn, request, &rows),
             _ => 0,
         };
-        conn.note_answered(request.status);
+        note_answered(request.status, &mut conn.in_flight, &mut conn.small_in_flight);
         let in_flight = conn.in_flight;
         let Some(out) = &mut conn.out else { unreachable!("it has an output") };
         let place = Place { out, sent: &mut conn.out_sent, in_flight };

@@ -191,18 +191,6 @@ impl Conn {
         self.unsent_bytes() - self.held.bytes
     }
 
-    /// A request that was pushed with this status is answered. It counts as it did then, whatever
-    /// its outcome.
-    #[inline(always)]
-    pub(super) fn note_answered(&mut self, pushed: Status) {
-        let in_flight = match pushed {
-            Status::Busy => &mut self.small_in_flight,
-            _ => &mut self.in_flight,
-        };
-        debug_assert!(*in_flight > 0);
-        *in_flight -= 1;
-    }
-
     /// Requests that the client has no answer to, as far as it is our doing.
     #[inline]
     fn unanswered(&self) -> u32 {
@@ -236,6 +224,15 @@ impl AsFd for Conn {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A request that was pushed with this status is answered. It counts as it did then, whatever its
+/// outcome, in one of a connection's two numbers.
+#[inline(always)]
+pub(super) fn note_answered(pushed: Status, in_flight: &mut u32, small_in_flight: &mut u32) {
+    let number = if pushed == Status::Busy { small_in_flight } else { in_flight };
+    debug_assert!(*number > 0);
+    *number -= 1;
 }
 
 /// The bounds of what one connection is owed. They leave room in its output for everything owed:
